@@ -1,0 +1,35 @@
+# Compiler flags, build types, ccache and sanitizers: the same for every target.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
+set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1")
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Release, Debug or Asan" FORCE)
+endif()
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  # A precompiled header is only reused when ccache ignores its time stamp.
+  set(launcher env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+      CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+# No contraction: a scale has the same bits on every instruction set (ARCHITECTURE.md, invariants).
+set(STERNA_COMPILE_OPTIONS -Wall -Wextra -Wshadow -march=${STERNA_MARCH} -ffp-contract=off)
+if(STERNA_WERROR)
+  list(APPEND STERNA_COMPILE_OPTIONS -Werror)
+endif()
+
+option(STERNA_SANITIZE "AddressSanitizer and UndefinedBehaviorSanitizer" OFF)
+if(STERNA_SANITIZE)
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined
+                      -fno-omit-frame-pointer -g1)
+  add_link_options(-fsanitize=address,undefined)
+endif()

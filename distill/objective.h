@@ -1,0 +1,62 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "recipes/recipe.h"
+
+namespace sterna::distill {
+
+using at::Tensor;
+
+/// Label of a position that carries no loss (padding, prompt).
+inline constexpr int64_t kIgnoreLabel = -100;
+
+/// How many sums each term of the objective divides by; from labels alone, so known on the host
+/// before the first forward pass of a step. Added up over micro-batches and ranks.
+using Counts = std::vector<double>;  // one entry per term
+
+/// What the head of one micro-batch is given. B sequences, T positions, D width (student's and
+/// teacher's may differ), V vocabulary.
+struct HeadInputs {
+  Tensor student_hidden;  ///< [B, T, D] after the final norm
+  Tensor student_head;    ///< [V, D] compute dtype
+  Tensor teacher_hidden;  ///< [B, T, Dt]; undefined where no term needs a teacher
+  Tensor teacher_head;    ///< [V, Dt]
+  Tensor labels;          ///< int64 [B, T]: the token to predict at each position or kIgnoreLabel
+};
+
+/// One micro-batch's share of the loss.
+struct HeadResult {
+  Tensor sums;      ///< fp64 [terms], on the inputs' device; not divided by anything
+  Tensor d_hidden;  ///< dtype of student_hidden [B, T, D]: gradient of sum_i weight_i sums_i / counts_i
+};
+
+/// A weighted sum of token losses on the logits: ground truth, soft cross-entropy or forward KL,
+/// each with a token weighting (uniform, TSLD). Walks the tokens in chunks and computes its own
+/// gradient: no [B, T, V] tensor exists for student or teacher.
+class Objective {
+ public:
+  /// Reads the recipe's `[kd]` section.
+  explicit Objective(recipes::Section section);
+  ~Objective();
+
+  std::vector<std::string> term_names() const;  ///< as in log.jsonl: "gt", "kl", "tsld"
+  bool needs_teacher() const;
+
+  /// @param labels  int64 [B, T] on the host
+  Counts counts(const Tensor& labels) const;
+
+  /// @param totals     counts of the whole global step
+  /// @param head_grad  fp32 [V, D] that the head's gradient is added to; undefined where frozen
+  HeadResult run(const HeadInputs& inputs, const Counts& totals, Tensor head_grad) const;
+
+ private:
+  struct Body;
+  std::unique_ptr<Body> body_;
+};
+
+}  // namespace sterna::distill

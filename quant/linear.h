@@ -1,0 +1,27 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include <ATen/ATen.h>
+
+#include "quant/quantizer.h"
+
+namespace sterna::quant {
+
+/// y = x W^T + b, the only matrix product of a model. Knows neither optimizer nor quantizer: the
+/// trainer writes the quantized weight into `weight` once per optimizer step and reads `grad`.
+struct Linear {
+  std::string name;  ///< Hugging Face module path, e.g. "model.layers.3.mlp.down_proj"
+  Tensor weight;     ///< compute dtype [N, K], no autograd history, requires_grad off
+  Tensor bias;       ///< compute dtype or fp32 [N], or undefined; an autograd leaf where trained
+  /// fp32 [N, K] where the weight is trained: backward adds dy^T x of every micro-batch in fp32.
+  /// Undefined where frozen.
+  Tensor grad;
+
+  /// @param x  [..., K]
+  /// @return   [..., N] in the compute dtype of `weight`
+  Tensor forward(const Tensor& x) const;
+};
+
+}  // namespace sterna::quant

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <variant>
+
+#include "trainer/io/tensor_file.h"
+
+namespace sterna::io {
+
+/// One metadata value; integers of every width are int64 (u64 beyond int64 is refused), floats
+/// are double.
+using GgufValue = std::variant<bool,
+                               int64_t,
+                               double,
+                               std::string,
+                               std::vector<bool>,
+                               std::vector<int64_t>,
+                               std::vector<double>,
+                               std::vector<std::string>>;
+
+/// A GGUF v3 file (llama.cpp's format). Tensor types other than F32, F16, BF16, Q4_0, Q4_1 and
+/// Q8_0 are refused by tensor and type name when that tensor is asked for its dtype on opening.
+class Gguf : public TensorFile {
+ public:
+  virtual const std::map<std::string, GgufValue>& values() const = 0;
+
+  /// @throws FileError  naming key, expected and found type
+  virtual int64_t integer(const std::string& key) const = 0;
+  virtual double number(const std::string& key) const = 0;
+  virtual const std::string& text(const std::string& key) const = 0;
+  virtual const std::vector<std::string>& texts(const std::string& key) const = 0;
+  virtual bool has(const std::string& key) const = 0;
+};
+
+std::unique_ptr<Gguf> open_gguf(const std::filesystem::path& path);
+
+/// True where the first four bytes say GGUF.
+bool is_gguf(const std::filesystem::path& path);
+
+}  // namespace sterna::io

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "quant/encoded.h"
+#include "trainer/model/decoder.h"
+
+namespace sterna::model {
+
+/// What kind of thing a path is.
+enum class CheckpointKind {
+  kHuggingFace,    ///< folder with config.json and safetensors
+  kGguf,           ///< one GGUF file
+  kSternaExport,   ///< folder with sterna.json: packed codes, scales and scheme
+  kRun,            ///< a run folder: stands for its newest complete checkpoint
+  kRunCheckpoint,  ///< checkpoints/step-N of a run folder
+};
+
+/// A checkpoint opened but not yet read.
+struct CheckpointInfo {
+  CheckpointKind kind;
+  std::filesystem::path path;            ///< the file or folder that holds the weights
+  std::filesystem::path tokenizer_path;  ///< what text::open_tokenizer takes
+  DecoderConfig config;
+};
+
+/// @throws recipes::UserError  saying what was looked for and what is there
+CheckpointInfo inspect(const std::filesystem::path& path);
+
+/// Weights by Hugging Face name, fp32, in memory. Quantized ones come de-quantised, with their
+/// codes beside them where the file holds codes of ours.
+struct Weights {
+  std::map<std::string, Tensor> tensors;
+  std::map<std::string, quant::Encoded> encoded;  ///< by weight name
+};
+Weights read_weights(const CheckpointInfo& info);
+
+/// Opens, reads and builds in one call. Every expected tensor must be there with its shape; a
+/// missing, misshapen or unexpected one is named with the file.
+Decoder load_decoder(const CheckpointInfo& info, at::ScalarType compute_dtype);
+
+}  // namespace sterna::model

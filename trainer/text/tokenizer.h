@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sterna::text {
+
+/// What a model's tokenizer says about its special tokens.
+struct SpecialTokens {
+  std::optional<int32_t> bos;
+  std::optional<int32_t> eos;
+  std::optional<int32_t> pad;
+  std::optional<int32_t> unk;
+  bool add_bos = false;  ///< the checkpoint's own rule for a prompt
+};
+
+/// Text to ids and back, the same ids as Hugging Face tokenizers or SentencePiece give.
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  /// Ids of `text` without start or end tokens; special tokens written in the text are matched
+  /// where the tokenizer's own file says so. Invalid UTF-8 is replaced by U+FFFD.
+  virtual std::vector<int32_t> encode(std::string_view text) const = 0;
+
+  /// Text of `ids`; special tokens are kept. Bytes that are no UTF-8 become U+FFFD.
+  virtual std::string decode(std::span<const int32_t> ids) const = 0;
+
+  virtual int64_t vocab_size() const = 0;
+  virtual const SpecialTokens& special() const = 0;
+
+  /// Text of one token as the vocabulary spells it; empty where the id names none.
+  virtual std::string piece(int32_t id) const = 0;
+
+  /// Jinja source of the chat template; empty where the checkpoint has none.
+  virtual const std::string& chat_template() const = 0;
+
+  /// SHA-256 over everything that decides ids; part of the token cache's key.
+  virtual const std::string& fingerprint() const = 0;
+};
+
+/// Opens the tokenizer of a checkpoint: a folder (tokenizer.json, else tokenizer.model, with
+/// tokenizer_config.json, special_tokens_map.json, generation_config.json and config.json where
+/// they are), a tokenizer.json, a SentencePiece .model or a GGUF file.
+/// @throws recipes::UserError  naming the part that is not supported
+std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& path);
+
+}  // namespace sterna::text
