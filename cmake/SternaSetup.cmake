@@ -23,8 +23,10 @@ endif()
 
 # No contraction: a scale has the same bits on every instruction set (ARCHITECTURE.md, invariants).
 set(STERNA_COMPILE_OPTIONS -Wall -Wextra -Wshadow -march=${STERNA_MARCH} -ffp-contract=off)
+set(STERNA_CUDA_OPTIONS -Xcompiler=-Wall,-Wextra)
 if(STERNA_WERROR)
   list(APPEND STERNA_COMPILE_OPTIONS -Werror)
+  list(APPEND STERNA_CUDA_OPTIONS --Werror=all-warnings)
 endif()
 
 option(STERNA_SANITIZE "AddressSanitizer and UndefinedBehaviorSanitizer" OFF)

@@ -7,7 +7,8 @@ target_link_libraries(sterna_pch PUBLIC sterna::torch)
 
 function(sterna_compile target torch)
   target_compile_options(${target} PRIVATE
-    "$<$<COMPILE_LANGUAGE:CXX>:${STERNA_COMPILE_OPTIONS}>")
+    "$<$<COMPILE_LANGUAGE:CXX>:${STERNA_COMPILE_OPTIONS}>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:${STERNA_CUDA_OPTIONS}>")
   target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
   if(torch)
     target_link_libraries(${target} PUBLIC sterna::torch)
@@ -17,8 +18,9 @@ endfunction()
 
 # sterna_library(<folder> [TORCH] SOURCES ... LINKS ...): one static library per folder, named by
 # its last part: trainer/io is sterna::io. Sources are listed: a forgotten one fails to link.
+# CUDA sources are left out where there is no nvcc; STERNA_HAS_CUDA_KERNELS says that they are in.
 function(sterna_library folder)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "SOURCES;LINKS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "SOURCES;CUDA_SOURCES;LINKS")
   get_filename_component(name ${folder} NAME)
   if(NOT arg_SOURCES)
     add_library(sterna_${name} INTERFACE)
@@ -27,11 +29,20 @@ function(sterna_library folder)
     target_link_libraries(sterna_${name} INTERFACE ${arg_LINKS})
     return()
   endif()
+  if(STERNA_HAS_NVCC)
+    list(APPEND arg_SOURCES ${arg_CUDA_SOURCES})
+  endif()
   list(TRANSFORM arg_SOURCES PREPEND ${folder}/)
   add_library(sterna_${name} STATIC ${arg_SOURCES})
   add_library(sterna::${name} ALIAS sterna_${name})
   sterna_compile(sterna_${name} "${arg_TORCH}")
   target_link_libraries(sterna_${name} PUBLIC ${arg_LINKS})
+  if(STERNA_HAS_NVCC AND arg_CUDA_SOURCES)
+    target_compile_definitions(sterna_${name} PUBLIC STERNA_HAS_CUDA_KERNELS)
+    target_include_directories(sterna_${name} SYSTEM PUBLIC
+      ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+    target_link_libraries(sterna_${name} PUBLIC wheel_cudart)
+  endif()
 endfunction()
 
 # sterna_test(<name>): the files tests/<name>/*_test.cpp, found rather than listed, because a

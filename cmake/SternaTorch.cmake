@@ -30,9 +30,15 @@ if(STERNA_CUDA)
   if(STERNA_NVCC)
     set(CMAKE_CUDA_COMPILER ${STERNA_NVCC})
     set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real)
+    # The wheel's runtime, which libtorch loads anyhow: a static one would be a second runtime
+    # whose symbols the linker mixes with the first's.
+    set(CMAKE_CUDA_RUNTIME_LIBRARY None)
     enable_language(CUDA)
     set(CMAKE_CUDA_STANDARD 17)  # CMake 3.25 knows no CUDA20 for this nvcc
     set(STERNA_HAS_NVCC ON)
+    file(GLOB cudart ${STERNA_TORCH}/../nvidia/cu*/lib/libcudart.so.*)
+    add_library(wheel_cudart SHARED IMPORTED)
+    set_target_properties(wheel_cudart PROPERTIES IMPORTED_LOCATION "${cudart}")
   else()
     message(STATUS "No nvcc: CUDA sources are left out")
   endif()

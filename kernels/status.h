@@ -1,0 +1,12 @@
+#pragma once
+
+namespace sterna::kernels {
+
+/// How a launch ended. Kernels never throw: the folder that called turns this into a message.
+enum class Status {
+  kOk,
+  kInvalidShape,   ///< negative sizes, a group that does not divide, rows outside the matrix
+  kDeviceFailure,  ///< the CUDA runtime refused the launch
+};
+
+}  // namespace sterna::kernels
