@@ -20,9 +20,9 @@ enum class Grid {
 /// decode by the same product.
 struct Encoded {
   Grid grid = Grid::kAffine;
-  Tensor codes;   ///< int8 [N, K], 0 <= code - code_min < 2^bits
-  Tensor scales;  ///< fp32 [N, G], already rounded to `scale_dtype`; [1, 1] where one for all
-  Tensor zeros;   ///< fp32 [N, G] offsets per group; undefined where `offset` serves all
+  Tensor codes;       ///< int8 [N, K], 0 <= code - code_min < 2^bits
+  Tensor scales;      ///< fp32 [N, G], already rounded to `scale_dtype`; [1, 1] where one for all
+  Tensor zeros;       ///< fp32 [N, G] offsets per group; undefined where `offset` serves all
   double offset = 0;  ///< integer or half step, used where `zeros` is undefined
   Tensor levels;      ///< fp32 [L]; kLevels only
   int64_t group = 0;  ///< inputs that share a scale; divides K; K where a row (or all) shares one

@@ -1,13 +1,12 @@
 #pragma once
 
-#include <memory>
 #include <string>
 
 #include <ATen/ATen.h>
 
-#include "quant/quantizer.h"
-
 namespace sterna::quant {
+
+using at::Tensor;
 
 /// y = x W^T + b, the only matrix product of a model. Knows neither optimizer nor quantizer: the
 /// trainer writes the quantized weight into `weight` once per optimizer step and reads `grad`.
