@@ -70,6 +70,9 @@ function(sterna_test name)
         set(torch ON)
       endif()
       sterna_compile(${program} ${torch})
+      # -fPIE would not match the precompiled header, which then is parsed again.
+      set_target_properties(${program} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+      target_compile_options(${program} PRIVATE -fPIC)
       target_compile_definitions(${program} PRIVATE
         STERNA_SOURCE_DIR="${PROJECT_SOURCE_DIR}" STERNA_BINARY_DIR="${PROJECT_BINARY_DIR}")
       target_link_libraries(${program} PRIVATE ${library} GTest::gtest_main)
