@@ -78,7 +78,13 @@ function(sterna_test name)
       target_link_libraries(${program} PRIVATE ${library} GTest::gtest_main)
       add_test(NAME ${name}.${label} COMMAND ${program}
                WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-      set_tests_properties(${name}.${label} PROPERTIES LABELS ${label} TIMEOUT 1800)
+      # Small tests run side by side on one thread each, the others alone on two.
+      set(threads 1)
+      if(label MATCHES "^(slow|interop|e2e)$")
+        set(threads 2)
+      endif()
+      set_tests_properties(${name}.${label} PROPERTIES LABELS ${label} TIMEOUT 1800
+        PROCESSORS ${threads} ENVIRONMENT OMP_NUM_THREADS=${threads})
     endif()
   endforeach()
 endfunction()
