@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -7,11 +9,30 @@
 
 namespace sterna::io {
 
-/// Writes `text` beside `path`, fsyncs, renames over `path` and fsyncs the folder: a reader sees
-/// the old file or the whole new one. @throws FileError  with errno's text and a remedy
+/// A file that appears under its name only when complete: bytes go to a sibling, commit() fsyncs
+/// it, renames it over `path` and fsyncs the folder. Destroyed before commit(), it leaves nothing.
+class AtomicFile {
+ public:
+  /// @throws FileError  here and below with errno's text and a remedy
+  explicit AtomicFile(const std::filesystem::path& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(std::span<const std::byte> bytes);
+  void commit();
+
+ private:
+  std::filesystem::path path_;
+  std::filesystem::path sibling_;
+  int file_ = -1;
+};
+
+/// Writes `text` through an AtomicFile: a reader sees the old file or the whole new one.
 void write_atomically(const std::filesystem::path& path, std::string_view text);
 
-/// Renames a finished folder onto `target` (which must not exist) and fsyncs the parent.
+/// Flushes the files of a finished folder, renames it onto `target` (which must not exist) and
+/// fsyncs the parent. @throws FileError
 void publish_folder(const std::filesystem::path& finished, const std::filesystem::path& target);
 
 /// Flushes a file or folder to the disk.

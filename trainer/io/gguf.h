@@ -17,20 +17,25 @@ using GgufValue = std::variant<bool,
                                std::vector<double>,
                                std::vector<std::string>>;
 
-/// A GGUF v3 file (llama.cpp's format). Tensor types other than F32, F16, BF16, Q4_0, Q4_1 and
-/// Q8_0 are refused by tensor and type name when that tensor is asked for its dtype on opening.
+/// A GGUF v3 file (llama.cpp's format; v2 has the same layout). Names and order of the tensors are
+/// the file's own; nothing is un-permuted here.
 class Gguf : public TensorFile {
  public:
   virtual const std::map<std::string, GgufValue>& values() const = 0;
 
-  /// @throws FileError  naming key, expected and found type
-  virtual int64_t integer(const std::string& key) const = 0;
-  virtual double number(const std::string& key) const = 0;
-  virtual const std::string& text(const std::string& key) const = 0;
-  virtual const std::vector<std::string>& texts(const std::string& key) const = 0;
-  virtual bool has(const std::string& key) const = 0;
+  bool has(const std::string& key) const { return values().count(key) != 0; }
+
+  /// number() takes an integer too. @throws FileError  naming key, expected and found type
+  int64_t integer(const std::string& key) const;
+  double number(const std::string& key) const;
+  bool boolean(const std::string& key) const;
+  const std::string& text(const std::string& key) const;
+  const std::vector<std::string>& texts(const std::string& key) const;
+  const std::vector<int64_t>& integers(const std::string& key) const;
 };
 
+/// Every check of the format is made on opening. Tensor types other than F32, F16, BF16, Q4_0,
+/// Q4_1 and Q8_0 are refused by tensor and type name. @throws FileError
 std::unique_ptr<Gguf> open_gguf(const std::filesystem::path& path);
 
 /// True where the first four bytes say GGUF.

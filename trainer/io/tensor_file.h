@@ -14,27 +14,55 @@
 
 namespace sterna::io {
 
-/// Element types that files name; the quantized ones are GGUF's blocks.
+/// Element types that files name, in the order of the safetensors reference (which its writer
+/// sorts by), then GGUF's blocks of 32.
 enum class Dtype {
-  kBool, kU8, kI8, kI16, kU16, kF16, kBF16, kI32, kU32, kF32, kI64, kU64, kF64,
-  kF8E4M3, kF8E5M2, kQ4_0, kQ4_1, kQ8_0,
+  kBool,
+  kF4,
+  kF6E2M3,
+  kF6E3M2,
+  kU8,
+  kI8,
+  kF8E5M2,
+  kF8E4M3,
+  kF8E8M0,
+  kF8E4M3Fnuz,
+  kF8E5M2Fnuz,
+  kI16,
+  kU16,
+  kF16,
+  kBF16,
+  kI32,
+  kU32,
+  kF32,
+  kC64,
+  kF64,
+  kI64,
+  kU64,
+  kQ4_0,
+  kQ4_1,
+  kQ8_0,
 };
 
 /// Safetensors spelling ("BF16"), or GGUF's ("Q4_1").
 std::string_view dtype_name(Dtype dtype);
 
-/// Bytes of `elements` values; blocks of 32 for the quantized types.
+/// Bytes of `elements` values. @throws FileError  where they are no whole number of bytes or
+/// blocks, or do not fit 64 bits
 uint64_t bytes_of(Dtype dtype, uint64_t elements);
 
-/// A tensor inside a mapped file: nothing is copied until somebody reads `bytes`. Shapes are in
-/// torch order (slowest dimension first), for GGUF as well.
+/// Elements of `shape` (1 for a scalar). @throws FileError  on a negative dimension or overflow
+uint64_t elements_of(std::span<const int64_t> shape);
+
+/// A tensor inside a mapped file: nothing is copied until somebody reads `bytes`, which need not
+/// be aligned to the element. Shapes are in torch order (slowest dimension first), for GGUF too.
 struct TensorView {
   std::string name;
   Dtype dtype = Dtype::kF32;
   std::vector<int64_t> shape;
   std::span<const std::byte> bytes;
 
-  uint64_t elements() const;
+  uint64_t elements() const { return elements_of(shape); }
 };
 
 /// A damaged or unsuitable file: which file, which check, at which byte, what to do.
@@ -64,7 +92,9 @@ class TensorFile {
   virtual const std::filesystem::path& path() const = 0;
 };
 
-/// Values as fp32, whatever the stored type: the de-quantised weight of Q4_1 and so on.
+/// Values as fp32, whatever the stored type: the de-quantised weight of Q4_1 and so on, bit for
+/// bit as ggml defines it (q * d + m, two roundings).
+/// @throws FileError  for a type that holds no numbers we convert (F8, F6, F4, C64)
 void to_float(const TensorView& view, std::span<float> out);
 
 }  // namespace sterna::io

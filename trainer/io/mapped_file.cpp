@@ -1,0 +1,51 @@
+#include "trainer/io/mapped_file.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "trainer/io/tensor_file.h"
+
+namespace sterna::io {
+
+namespace {
+
+[[noreturn]] void fail_open(const std::filesystem::path& path, const std::string& why) {
+  throw FileError(path.string() + ": cannot be opened (" + why + "); check the path");
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0)
+    fail_open(path, std::strerror(errno));
+  struct stat status {};
+  const bool known = ::fstat(file, &status) == 0;
+  if (!known || !S_ISREG(status.st_mode) || status.st_size == 0) {
+    ::close(file);
+    fail_open(path, known && S_ISREG(status.st_mode) ? "the file is empty" : "not a regular file");
+  }
+  const size_t size = static_cast<size_t>(status.st_size);
+  void* start = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file, 0);
+  const int error = errno;
+  ::close(file);
+  if (start == MAP_FAILED)
+    fail_open(path, std::string("mmap: ") + std::strerror(error));
+  bytes_ = {static_cast<const std::byte*>(start), size};
+}
+
+MappedFile::~MappedFile() {
+  ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+void MappedFile::fail(uint64_t offset, const std::string& check) const {
+  throw FileError(path_.string() + ": " + check + " (at byte " + std::to_string(offset) + " of " +
+                  std::to_string(bytes_.size()) +
+                  "); the file is damaged or cut short: fetch or export it again");
+}
+
+}  // namespace sterna::io

@@ -1,0 +1,92 @@
+#include "trainer/io/tensor_file.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+namespace sterna::io {
+
+namespace {
+
+struct DtypeInfo {
+  std::string_view name;
+  uint64_t block_elements;
+  uint64_t block_bits;
+};
+
+constexpr std::array<DtypeInfo, 25> kDtypes = {{
+    {"BOOL", 1, 8},       {"F4", 1, 4},          {"F6_E2M3", 1, 6},     {"F6_E3M2", 1, 6},
+    {"U8", 1, 8},         {"I8", 1, 8},          {"F8_E5M2", 1, 8},     {"F8_E4M3", 1, 8},
+    {"F8_E8M0", 1, 8},    {"F8_E4M3FNUZ", 1, 8}, {"F8_E5M2FNUZ", 1, 8}, {"I16", 1, 16},
+    {"U16", 1, 16},       {"F16", 1, 16},        {"BF16", 1, 16},       {"I32", 1, 32},
+    {"U32", 1, 32},       {"F32", 1, 32},        {"C64", 1, 64},        {"F64", 1, 64},
+    {"I64", 1, 64},       {"U64", 1, 64},        {"Q4_0", 32, 18 * 8},  {"Q4_1", 32, 20 * 8},
+    {"Q8_0", 32, 34 * 8},
+}};
+
+const DtypeInfo& info(Dtype dtype) {
+  return kDtypes.at(static_cast<size_t>(dtype));
+}
+
+// Length of the common prefix plus that of the common suffix: good enough to spot the layer or
+// prefix that a caller got wrong, and linear.
+size_t likeness(std::string_view a, std::string_view b) {
+  const size_t shorter = std::min(a.size(), b.size());
+  size_t front = 0;
+  while (front < shorter && a[front] == b[front])
+    ++front;
+  size_t back = 0;
+  while (back < shorter - front && a[a.size() - 1 - back] == b[b.size() - 1 - back])
+    ++back;
+  return front + back;
+}
+
+}  // namespace
+
+std::string_view dtype_name(Dtype dtype) {
+  return info(dtype).name;
+}
+
+uint64_t bytes_of(Dtype dtype, uint64_t elements) {
+  const DtypeInfo& type = info(dtype);
+  const uint64_t blocks = elements / type.block_elements;
+  if (elements % type.block_elements != 0 ||
+      blocks > std::numeric_limits<uint64_t>::max() / type.block_bits ||
+      blocks * type.block_bits % 8 != 0) {
+    throw FileError(std::to_string(elements) + " elements of " + std::string(type.name) +
+                    " are no whole number of bytes and blocks");
+  }
+  return blocks * type.block_bits / 8;
+}
+
+uint64_t elements_of(std::span<const int64_t> shape) {
+  uint64_t count = 1;
+  for (const int64_t size : shape) {
+    if (size < 0 || __builtin_mul_overflow(count, static_cast<uint64_t>(size), &count))
+      throw FileError("a shape whose number of elements does not fit 64 bits");
+  }
+  return count;
+}
+
+const TensorView* TensorFile::find(std::string_view name) const {
+  for (const TensorView& tensor : tensors()) {
+    if (tensor.name == name)
+      return &tensor;
+  }
+  return nullptr;
+}
+
+const TensorView& TensorFile::at(std::string_view name) const {
+  if (const TensorView* found = find(name))
+    return *found;
+  const TensorView* nearest = nullptr;
+  for (const TensorView& tensor : tensors()) {
+    if (nearest == nullptr || likeness(tensor.name, name) > likeness(nearest->name, name))
+      nearest = &tensor;
+  }
+  throw FileError(path().string() + ": holds no tensor '" + std::string(name) + "'" +
+                  (nearest == nullptr ? "; it holds none at all"
+                                      : "; the nearest name is '" + nearest->name + "'"));
+}
+
+}  // namespace sterna::io
