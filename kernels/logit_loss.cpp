@@ -1,0 +1,98 @@
+// Soft cross-entropy, KL divergence and label cross-entropy of one row of logits, with gradient.
+//   soft_ce = lse(z_s) - sum p_t z_s;  kl = sum p_t (z_t - z_s) - lse(z_t) + lse(z_s)
+//   dz_s    = teacher (p_s - p_t) + label (p_s - onehot)
+// kl is summed from differences of logits, not as soft_ce minus entropy, which cancels to noise
+// when the student is close to its teacher.
+#include "kernels/logit_loss.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <vector>
+
+#include "kernels/fused_variants.h"
+
+namespace sterna::kernels {
+
+namespace {
+
+double value(float x) {
+  return x;
+}
+double value(Bf16 x) {
+  return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16);
+}
+
+/// log softmax in double.
+template <class T>
+std::vector<double> log_probabilities(const T* logits, int64_t vocab) {
+  std::vector<double> z(static_cast<size_t>(vocab));
+  std::transform(logits, logits + vocab, z.begin(), [](T x) { return value(x); });
+  const double max = z.empty() ? 0 : *std::max_element(z.begin(), z.end());
+  double sum = 0;
+  for (const double x : z)
+    sum += std::exp(x - max);
+  for (double& x : z)
+    x -= max + std::log(sum);
+  return z;
+}
+
+}  // namespace
+
+template <class S, class T>
+LogitStats logit_stats(const LogitRow<S, T>& row, CpuLevel level) {
+  return level == CpuLevel::kAvx512 ? avx512::logit_stats(row) : avx2::logit_stats(row);
+}
+
+template <class S, class T>
+void logit_gradient(
+    const LogitRow<S, T>& row, const LogitStats& stats, LogitPull pull, S* out, CpuLevel level) {
+  if (level == CpuLevel::kAvx512)
+    avx512::logit_gradient(row, stats, pull, out);
+  else
+    avx2::logit_gradient(row, stats, pull, out);
+}
+
+template <class S, class T>
+LogitStats logit_stats_reference(const LogitRow<S, T>& row) {
+  LogitStats stats;
+  const std::vector<double> student = log_probabilities(row.student, row.vocab);
+  if (row.label >= 0)
+    stats.label_ce = -student[static_cast<size_t>(row.label)];
+  if (row.teacher == nullptr)
+    return stats;
+  const std::vector<double> teacher = log_probabilities(row.teacher, row.vocab);
+  if (row.label >= 0)
+    stats.teacher_label_ce = -teacher[static_cast<size_t>(row.label)];
+  for (size_t v = 0; v < teacher.size(); ++v) {
+    stats.soft_ce -= std::exp(teacher[v]) * student[v];
+    stats.kl += std::exp(teacher[v]) * (teacher[v] - student[v]);
+  }
+  return stats;
+}
+
+template <class S, class T>
+void logit_gradient_reference(const LogitRow<S, T>& row, LogitPull pull, double* out) {
+  const std::vector<double> student = log_probabilities(row.student, row.vocab);
+  const bool labelled = row.label >= 0;
+  for (int64_t v = 0; v < row.vocab; ++v) {
+    out[v] = labelled ? pull.label * (std::exp(student[v]) - (v == row.label ? 1 : 0)) : 0;
+  }
+  if (row.teacher == nullptr)
+    return;
+  const std::vector<double> teacher = log_probabilities(row.teacher, row.vocab);
+  for (int64_t v = 0; v < row.vocab; ++v)
+    out[v] += pull.teacher * (std::exp(student[v]) - std::exp(teacher[v]));
+}
+
+#define STERNA_INSTANTIATE(S, T)                                                                   \
+  template LogitStats logit_stats(const LogitRow<S, T>&, CpuLevel);                                \
+  template void logit_gradient(const LogitRow<S, T>&, const LogitStats&, LogitPull, S*, CpuLevel); \
+  template LogitStats logit_stats_reference(const LogitRow<S, T>&);                                \
+  template void logit_gradient_reference(const LogitRow<S, T>&, LogitPull, double*);
+STERNA_INSTANTIATE(float, float)
+STERNA_INSTANTIATE(float, Bf16)
+STERNA_INSTANTIATE(Bf16, float)
+STERNA_INSTANTIATE(Bf16, Bf16)
+
+}  // namespace sterna::kernels

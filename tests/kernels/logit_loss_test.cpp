@@ -1,0 +1,120 @@
+#include "kernels/logit_loss.h"
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "tests/kernels/rows.h"
+
+namespace sterna::kernels {
+namespace {
+
+using LogitLoss = EveryCpu;
+
+/// Sizes below, at and above one vector and one block of vectors, dividing and not.
+const std::vector<int64_t> kVocabularies{1, 2, 7, 16, 57, 1000, 2048, 4099};
+
+template <class S, class T>
+void expect_reference(CpuLevel level, int64_t vocab, int64_t label) {
+  const auto student = as<S>(heavy_tailed(vocab, 1, 2));
+  const auto teacher = as<T>(heavy_tailed(vocab, 2, 2));
+  const LogitRow<S, T> row{student.data(), teacher.data(), vocab, label};
+  const LogitStats got = logit_stats(row, level);
+  const LogitStats want = logit_stats_reference(row);
+  const auto near = [&](double a, double b, const char* what) {
+    EXPECT_NEAR(a, b, 2e-6 * (1 + std::abs(b))) << what << " at V = " << vocab;
+  };
+  near(got.soft_ce, want.soft_ce, "soft_ce");
+  near(got.kl, want.kl, "kl");
+  near(got.label_ce, want.label_ce, "label_ce");
+  near(got.teacher_label_ce, want.teacher_label_ce, "teacher_label_ce");
+
+  const LogitPull pull{0.75f, 0.5f};
+  std::vector<S> gradient(static_cast<size_t>(vocab));
+  std::vector<double> exact(static_cast<size_t>(vocab));
+  logit_gradient(row, got, pull, gradient.data(), level);
+  logit_gradient_reference(row, pull, exact.data());
+  for (size_t v = 0; v < exact.size(); ++v) {
+    EXPECT_NEAR(widen(gradient[v]), exact[v], 2e-6 * 1 + kRounding<S> * std::abs(exact[v]))
+        << "word " << v << " of " << vocab;
+  }
+}
+
+TEST_P(LogitLoss, AgreesWithTheDefinitionInDouble) {
+  for (const int64_t vocab : kVocabularies) {
+    expect_reference<float, float>(GetParam(), vocab, vocab / 2);
+    expect_reference<float, Bf16>(GetParam(), vocab, vocab - 1);
+    expect_reference<Bf16, float>(GetParam(), vocab, 0);
+    expect_reference<Bf16, Bf16>(GetParam(), vocab, -1);
+  }
+}
+
+TEST_P(LogitLoss, EqualRowsHaveNoKlAndNoGradientToTheBit) {
+  const auto logits = heavy_tailed(4099, 3, 4);
+  const LogitRow<float, float> row{logits.data(), logits.data(), 4099, 5};
+  const LogitStats stats = logit_stats(row, GetParam());
+  EXPECT_EQ(stats.kl, 0.0);
+  EXPECT_GT(stats.soft_ce, 0.0);
+  std::vector<float> gradient(logits.size(), 1.0f);
+  logit_gradient(row, stats, {3.0f, 0.0f}, gradient.data(), GetParam());
+  for (const float g : gradient)
+    ASSERT_EQ(g, 0.0f);
+}
+
+TEST_P(LogitLoss, KlOfNearlyEqualRowsDoesNotCancel) {
+  // The teacher moved by 1e-3 along noise: KL is about 5e-7, below the rounding of soft_ce (~10).
+  auto student = heavy_tailed(5000, 4, 0.1f);
+  auto teacher = student;
+  const auto noise = heavy_tailed(5000, 5, 1e-3f);
+  for (size_t v = 0; v < teacher.size(); ++v)
+    teacher[v] += noise[v];
+  const LogitRow<float, float> row{student.data(), teacher.data(), 5000, -1};
+  const double want = logit_stats_reference(row).kl;
+  EXPECT_NEAR(logit_stats(row, GetParam()).kl, want, 0.05 * want);
+}
+
+TEST_P(LogitLoss, TheGradientMayOverwriteTheStudentsRow) {
+  auto student = as<Bf16>(heavy_tailed(1003, 6, 2));
+  const auto teacher = as<Bf16>(heavy_tailed(1003, 7, 2));
+  const auto kept = student;
+  const LogitRow<Bf16, Bf16> apart{kept.data(), teacher.data(), 1003, 17};
+  const LogitRow<Bf16, Bf16> in_place{student.data(), teacher.data(), 1003, 17};
+  const LogitStats stats = logit_stats(apart, GetParam());
+  std::vector<Bf16> want(student.size());
+  logit_gradient(apart, stats, {1.0f, 2.0f}, want.data(), GetParam());
+  logit_gradient(in_place, stats, {1.0f, 2.0f}, student.data(), GetParam());
+  for (size_t v = 0; v < want.size(); ++v)
+    ASSERT_EQ(student[v].bits, want[v].bits) << "word " << v;
+}
+
+TEST_P(LogitLoss, WithoutATeacherOnlyTheLabelCounts) {
+  const auto student = heavy_tailed(333, 8, 2);
+  const LogitRow<float, float> row{student.data(), nullptr, 333, 44};
+  const LogitStats stats = logit_stats(row, GetParam());
+  EXPECT_NEAR(stats.label_ce, logit_stats_reference(row).label_ce, 1e-5);
+  EXPECT_EQ(stats.soft_ce, 0.0);
+  std::vector<float> gradient(333);
+  std::vector<double> want(333);
+  logit_gradient(row, stats, {1.0f, 2.0f}, gradient.data(), GetParam());
+  logit_gradient_reference(row, {1.0f, 2.0f}, want.data());
+  for (size_t v = 0; v < want.size(); ++v)
+    ASSERT_NEAR(gradient[v], want[v], 1e-6) << "word " << v;
+}
+
+TEST_P(LogitLoss, HugeLogitsStayFiniteAndNanShows) {
+  std::vector<float> student(100, -3e4f), teacher(100, 2e4f);
+  student[3] = 3e4f;
+  const LogitRow<float, float> row{student.data(), teacher.data(), 100, 3};
+  const LogitStats stats = logit_stats(row, GetParam());
+  EXPECT_NEAR(stats.label_ce, 0.0, 1e-12);
+  EXPECT_NEAR(stats.soft_ce, 0.99 * 6e4, 0.1);
+  student[50] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_TRUE(std::isnan(logit_stats(row, GetParam()).soft_ce));
+}
+
+STERNA_ON_EVERY_CPU(LogitLoss);
+
+}  // namespace
+}  // namespace sterna::kernels
