@@ -25,23 +25,21 @@ void add_weight_gradient(Tensor& grad, const Tensor& dy, const Tensor& x) {
   }
 }
 
-/// Saves x and references to the weight and to the gradient buffer, nothing else.
+/// Saves x and references to the weight and to the gradient buffers, nothing else.
 struct LinearFunction : torch::autograd::Function<LinearFunction> {
-  /// @param anchor  requires grad where only the weight is trained, so that backward runs although
-  ///                neither x nor the bias asks for it
+  /// @param anchor  requires grad where only weight or bias are trained, so that backward runs
+  ///                although x does not ask for it
   static Tensor forward(AutogradContext* ctx,
                         const Tensor& x,
-                        const std::optional<Tensor>& bias,
                         const std::optional<Tensor>& anchor,
                         const Linear& linear) {
     (void)anchor;
     ctx->save_for_backward({linear.grad.defined() ? x : Tensor(), linear.weight});
     ctx->saved_data["grad"] = linear.grad;
+    ctx->saved_data["bias_grad"] = linear.bias_grad;
     const Tensor& w = linear.weight;
-    if (!bias)
-      return at::linear(x, w);
-    ctx->saved_data["bias_dtype"] = static_cast<int64_t>(bias->scalar_type());
-    return at::linear(x, w, bias->to(w.scalar_type()));
+    return linear.bias.defined() ? at::linear(x, w, linear.bias.to(w.scalar_type()))
+                                 : at::linear(x, w);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
@@ -52,17 +50,15 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     if (grad.defined()) {
       add_weight_gradient(grad, dy, rows_of(saved[0]));
     }
-    variable_list result(4);
+    Tensor bias_grad = ctx->saved_data["bias_grad"].toTensor();
+    if (bias_grad.defined()) {
+      bias_grad.add_(dy.sum({0}, /*keepdim=*/false, at::kFloat));
+    }
+    variable_list result(3);
     if (ctx->needs_input_grad(0)) {
       auto shape = gradients[0].sizes().vec();
       shape.back() = weight.size(1);
       result[0] = at::mm(dy, weight).view(shape);
-    }
-    // Counts defined inputs only: without a bias, place 1 is the anchor.
-    const auto bias_dtype = ctx->saved_data.find("bias_dtype");
-    if (bias_dtype != ctx->saved_data.end() && ctx->needs_input_grad(1)) {
-      const auto dtype = static_cast<at::ScalarType>(bias_dtype->second.toInt());
-      result[1] = dy.sum({0}, /*keepdim=*/false, at::kFloat).to(dtype);
     }
     return result;
   }
@@ -99,19 +95,25 @@ void check(const Linear& linear, const Tensor& x) {
               w.sizes(),
               ", got ",
               linear.grad.sizes());
+  TORCH_CHECK(!linear.bias_grad.defined() || (linear.bias_grad.scalar_type() == at::kFloat &&
+                                              linear.bias_grad.numel() == w.size(0)),
+              linear.name,
+              ": expected bias_grad fp32 [",
+              w.size(0),
+              "], got ",
+              linear.bias_grad.sizes());
 }
 
 }  // namespace
 
 Tensor Linear::forward(const Tensor& x) const {
   check(*this, x);
-  const auto given = bias.defined() ? std::optional<Tensor>(bias) : std::nullopt;
   std::optional<Tensor> anchor;
-  const bool traced = x.requires_grad() || (bias.defined() && bias.requires_grad());
-  if (grad.defined() && !traced && at::GradMode::is_enabled()) {
+  const bool trained = grad.defined() || bias_grad.defined();
+  if (trained && !x.requires_grad() && at::GradMode::is_enabled()) {
     anchor = at::empty({0}).requires_grad_();
   }
-  return LinearFunction::apply(x, given, anchor, *this);
+  return LinearFunction::apply(x, anchor, *this);
 }
 
 }  // namespace sterna::quant

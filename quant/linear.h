@@ -13,10 +13,11 @@ using at::Tensor;
 struct Linear {
   std::string name;  ///< Hugging Face module path, e.g. "model.layers.3.mlp.down_proj"
   Tensor weight;     ///< compute dtype [N, K], no autograd history, requires_grad off
-  Tensor bias;       ///< compute dtype or fp32 [N], or undefined; an autograd leaf where trained
+  Tensor bias;       ///< compute dtype or fp32 [N], or undefined; requires_grad off
   /// fp32 [N, K] where the weight is trained: backward adds dy^T x of every micro-batch in fp32.
   /// Undefined where frozen.
   Tensor grad;
+  Tensor bias_grad;  ///< fp32 [N]: the same for the bias
 
   /// @param x  [..., K]
   /// @return   [..., N] in the compute dtype of `weight`
