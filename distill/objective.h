@@ -32,7 +32,8 @@ struct HeadInputs {
 /// One micro-batch's share of the loss.
 struct HeadResult {
   Tensor sums;      ///< fp64 [terms], on the inputs' device; not divided by anything
-  Tensor d_hidden;  ///< dtype of student_hidden [B, T, D]: gradient of sum_i weight_i sums_i / counts_i
+  Tensor d_hidden;  ///< dtype of student_hidden [B, T, D]: gradient of sum_i weight_i sums_i /
+                    ///< counts_i
 };
 
 /// A weighted sum of token losses on the logits: ground truth, soft cross-entropy or forward KL,

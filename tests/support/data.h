@@ -16,7 +16,7 @@ inline std::filesystem::path data_dir() {
 }  // namespace sterna::tests
 
 /// Skips the running test, with the reason, where `relative` is not among the reference sets.
-#define STERNA_REQUIRE_DATA(relative)                                                     \
-  if (!std::filesystem::exists(::sterna::tests::data_dir() / (relative)))                 \
+#define STERNA_REQUIRE_DATA(relative)                                                    \
+  if (!std::filesystem::exists(::sterna::tests::data_dir() / (relative)))                \
   GTEST_SKIP() << "reference set absent: " << (::sterna::tests::data_dir() / (relative)) \
                << " (set STERNA_DATA)"

@@ -14,8 +14,8 @@ namespace sterna::data {
 
 /// A training sample: T+1 ids, so T inputs and T targets, and which targets carry loss.
 struct Sample {
-  std::vector<int32_t> ids;    ///< T + 1
-  std::vector<uint8_t> loss;   ///< T; 1 where ids[i + 1] is a target
+  std::vector<int32_t> ids;   ///< T + 1
+  std::vector<uint8_t> loss;  ///< T; 1 where ids[i + 1] is a target
 };
 
 /// Packed samples of a tokenized text. The order is a pure function of (seed, epoch, global sample

@@ -19,10 +19,10 @@ using at::Tensor;
 /// One parameter of a model under its Hugging Face name. `value` is what the model computes with;
 /// masters, moments and quantizers belong to the trainer.
 struct Parameter {
-  std::string name;   ///< "model.layers.0.mlp.up_proj.weight"
-  Tensor* value;      ///< into the model
-  Tensor* grad;       ///< fp32 buffer that backward adds to; undefined where frozen
-  bool matrix;        ///< a weight of a quant::Linear or the embedding: may be quantized
+  std::string name;  ///< "model.layers.0.mlp.up_proj.weight"
+  Tensor* value;     ///< into the model
+  Tensor* grad;      ///< fp32 buffer that backward adds to; undefined where frozen
+  bool matrix;       ///< a weight of a quant::Linear or the embedding: may be quantized
 };
 
 /// A causal transformer as a list of layers one can step through: teacher and student advance side
@@ -44,7 +44,10 @@ class Decoder {
   Tensor embed(const Tensor& tokens) const;
 
   /// One block: [B, T, D] -> [B, T, D]. The residual stream keeps the dtype of `x`.
-  Tensor layer(int64_t index, const Tensor& x, const Tensor& positions, kvcache::Cache& cache) const;
+  Tensor layer(int64_t index,
+               const Tensor& x,
+               const Tensor& positions,
+               kvcache::Cache& cache) const;
 
   /// The final norm: what the head reads, [B, T, D].
   Tensor final_norm(const Tensor& x) const;
