@@ -1,0 +1,15 @@
+#include "trainer/cli/command.h"
+
+namespace sterna::cli {
+
+// The list of verbs. To add one: declare it here, call it below.
+Command list_command();
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> all{
+      list_command(),
+  };
+  return all;
+}
+
+}  // namespace sterna::cli
