@@ -1,0 +1,142 @@
+#include "trainer/text/normalizer.h"
+
+#include <functional>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "trainer/text/regex.h"
+#include "trainer/text/spec.h"
+#include "trainer/text/unicode.h"
+#include "trainer/text/utf8.h"
+
+namespace sterna::text {
+namespace {
+
+using Rewrite = std::function<std::string(std::string)>;
+
+class Function final : public Normalizer {
+ public:
+  explicit Function(Rewrite rewrite) : rewrite_(std::move(rewrite)) {}
+  std::string apply(std::string text) const override { return rewrite_(std::move(text)); }
+
+ private:
+  Rewrite rewrite_;
+};
+
+std::string strip(std::string text, bool left, bool right) {
+  size_t begin = 0;
+  size_t end = 0;
+  bool seen = !left;
+  for (size_t at = 0; at < text.size();) {
+    const size_t from = at;
+    if (is_space(next_code_point(text, at))) {
+      continue;
+    }
+    begin = seen ? begin : from;
+    seen = true;
+    end = at;
+  }
+  end = right ? end : text.size();
+  return seen && end > begin ? text.substr(begin, end - begin) : std::string();
+}
+
+std::string without_marks(const std::string& text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const char32_t c = next_code_point(text, at);
+    if (!is_mark(c)) {
+      append_utf8(out, c);
+    }
+  }
+  return out;
+}
+
+std::string replace_all(const std::string& text, const std::string& from, const std::string& to) {
+  std::string out;
+  size_t done = 0;
+  for (size_t at = text.find(from); at != text.npos; at = text.find(from, done)) {
+    out.append(text, done, at - done).append(to);
+    done = at + from.size();
+  }
+  return out.append(text, done);
+}
+
+Rewrite make_replace(const nlohmann::json& spec) {
+  const PatternSpec pattern = pattern_of(spec.at("pattern"));
+  const auto to = value_or<std::string>(spec, "content", "");
+  if (!pattern.regex) {
+    if (pattern.text.empty()) {
+      refuse("pattern", "(empty)");
+    }
+    return
+        [from = pattern.text, to](const std::string& text) { return replace_all(text, from, to); };
+  }
+  return [regex = std::make_shared<Regex>(pattern.text), to](const std::string& text) {
+    std::string out;
+    size_t done = 0;
+    regex->for_each(text, [&](size_t begin, size_t end) {
+      out.append(text, done, begin - done).append(to);
+      done = end;
+    });
+    return out.append(text, done);
+  };
+}
+
+std::optional<Form> form_of(const std::string& type) {
+  return type == "NFC"    ? std::optional(Form::kNfc)
+         : type == "NFD"  ? std::optional(Form::kNfd)
+         : type == "NFKC" ? std::optional(Form::kNfkc)
+         : type == "NFKD" ? std::optional(Form::kNfkd)
+                          : std::nullopt;
+}
+
+Rewrite make_rewrite(const nlohmann::json& spec) {
+  const std::string type = type_of(spec, "a normalizer");
+  if (const std::optional<Form> form = form_of(type)) {
+    return [form = *form](const std::string& text) { return normalize(text, form); };
+  }
+  if (type == "Lowercase") {
+    return [](const std::string& text) { return lowercase(text); };
+  }
+  if (type == "StripAccents") {
+    return [](const std::string& text) { return without_marks(text); };
+  }
+  if (type == "Strip") {
+    const bool left = value_or(spec, "strip_left", true);
+    const bool right = value_or(spec, "strip_right", true);
+    return [left, right](std::string text) { return strip(std::move(text), left, right); };
+  }
+  if (type == "Prepend") {
+    return [prefix = value_or<std::string>(spec, "prepend", "")](const std::string& text) {
+      return text.empty() ? text : prefix + text;
+    };
+  }
+  if (type == "Replace") {
+    return make_replace(spec);
+  }
+  refuse("normalizer", type);
+}
+
+}  // namespace
+
+std::unique_ptr<Normalizer> make_normalizer(const nlohmann::json& spec) {
+  if (spec.is_null()) {
+    return nullptr;
+  }
+  if (type_of(spec, "the normalizer") != "Sequence") {
+    return std::make_unique<Function>(make_rewrite(spec));
+  }
+  std::vector<std::shared_ptr<Normalizer>> parts;
+  for (const nlohmann::json& part : spec.at("normalizers")) {
+    parts.push_back(make_normalizer(part));
+  }
+  return std::make_unique<Function>([parts](std::string text) {
+    for (const auto& part : parts) {
+      text = part->apply(std::move(text));
+    }
+    return text;
+  });
+}
+
+}  // namespace sterna::text

@@ -1,0 +1,169 @@
+// tokenizer.json (Hugging Face tokenizers): components by name, each read where it is run; what is
+// not known here is refused by name, never skipped.
+#include "trainer/text/tokenizer_json.h"
+
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+#include "trainer/io/atomic_file.h"
+#include "trainer/io/json.h"
+#include "trainer/io/sha256.h"
+#include "trainer/io/tensor_file.h"
+#include "trainer/text/spec.h"
+
+namespace sterna::text {
+namespace {
+
+using nlohmann::json;
+
+// Far more than any vocabulary; keeps a damaged id from asking for the whole memory.
+constexpr int64_t kMaxId = 1 << 24;
+
+int32_t checked_id(const json& value, const std::string& piece) {
+  const int64_t id = value.is_number_integer() ? value.get<int64_t>() : -1;
+  if (id < 0 || id > kMaxId) {
+    throw recipes::UserError("tokenizer.json: the id of \"" + piece + "\" is " + value.dump() +
+                             ", not a number from 0 to " + std::to_string(kMaxId));
+  }
+  return static_cast<int32_t>(id);
+}
+
+std::vector<std::string> read_vocabulary(const json& vocabulary) {
+  std::vector<std::string> pieces(vocabulary.size());
+  for (const auto& [piece, value] : vocabulary.items()) {
+    const auto slot = static_cast<size_t>(checked_id(value, piece));
+    pieces.resize(std::max(pieces.size(), slot + 1));
+    pieces[slot] = piece;
+  }
+  return pieces;
+}
+
+std::vector<std::pair<std::string, std::string>> read_merges(const json& merges) {
+  std::vector<std::pair<std::string, std::string>> out;
+  out.reserve(merges.size());
+  for (const json& merge : merges) {
+    if (merge.is_array() && merge.size() == 2) {
+      out.emplace_back(merge[0].get<std::string>(), merge[1].get<std::string>());
+    } else {
+      out.push_back(split_merge(merge.get<std::string>()));
+    }
+  }
+  return out;
+}
+
+void read_model(const json& model, PipelineParts& parts) {
+  // Old files leave the type out where it is BPE.
+  const auto type = value_or<std::string>(model, "type", model.contains("merges") ? "BPE" : "?");
+  if (type != "BPE") {
+    refuse("model", type);
+  }
+  if (value_or(model, "dropout", 0.0) > 0) {
+    refuse("model option", "dropout");
+  }
+  parts.bpe.fuse_unk = value_or(model, "fuse_unk", false);
+  parts.bpe.byte_fallback = value_or(model, "byte_fallback", false);
+  parts.bpe.ignore_merges = value_or(model, "ignore_merges", false);
+  parts.bpe.prefix = value_or<std::string>(model, "continuing_subword_prefix", "");
+  parts.bpe.suffix = value_or<std::string>(model, "end_of_word_suffix", "");
+  if (const auto unk = value_or<std::string>(model, "unk_token", ""); !unk.empty()) {
+    parts.bpe.unk = unk;
+  }
+  parts.pieces = read_vocabulary(model.at("vocab"));
+  parts.merges = read_merges(model.at("merges"));
+}
+
+std::vector<AddedToken> read_added(const json& root) {
+  std::vector<AddedToken> out;
+  for (const json& entry : root.value("added_tokens", json::array())) {
+    AddedToken token;
+    token.content = value_or<std::string>(entry, "content", "");
+    token.id = checked_id(entry.at("id"), token.content);
+    token.single_word = value_or(entry, "single_word", false);
+    token.lstrip = value_or(entry, "lstrip", false);
+    token.rstrip = value_or(entry, "rstrip", false);
+    token.special = value_or(entry, "special", false);
+    token.normalized = value_or(entry, "normalized", !token.special);
+    out.push_back(std::move(token));
+  }
+  return out;
+}
+
+/// What a post-processor puts in front of a text: the id, where it is one special token.
+std::optional<int32_t> leading_token(const json& spec) {
+  if (spec.is_null()) {
+    return std::nullopt;
+  }
+  const std::string type = type_of(spec, "the post-processor");
+  if (type == "Sequence") {
+    for (const json& part : spec.at("processors")) {
+      if (const auto found = leading_token(part)) {
+        return found;
+      }
+    }
+    return std::nullopt;
+  }
+  if (type == "BertProcessing" || type == "RobertaProcessing") {
+    return spec.at("cls").at(1).get<int32_t>();
+  }
+  if (type == "ByteLevel") {
+    return std::nullopt;  // moves offsets only
+  }
+  if (type != "TemplateProcessing") {
+    refuse("post-processor", type);
+  }
+  const json& single = spec.at("single");
+  if (single.empty() || !single[0].contains("SpecialToken")) {
+    return std::nullopt;
+  }
+  const std::string name = single[0].at("SpecialToken").at("id").get<std::string>();
+  return spec.at("special_tokens").at(name).at("ids").at(0).get<int32_t>();
+}
+
+PipelineParts read_parts(const json& root) {
+  PipelineParts parts;
+  read_model(root.at("model"), parts);
+  parts.added = read_added(root);
+  parts.normalizer = make_normalizer(root.value("normalizer", json()));
+  // Raw bytes need a model without rules of its own about characters.
+  const bool raw_bytes =
+      !parts.bpe.byte_fallback && parts.bpe.prefix.empty() && parts.bpe.suffix.empty();
+  parts.pre_tokenizer = make_pre_tokenizer(root.value("pre_tokenizer", json()), raw_bytes);
+  parts.bpe.alphabet = parts.pre_tokenizer.alphabet;
+  parts.decoder = make_decoder(root.value("decoder", json()));
+  return parts;
+}
+
+}  // namespace
+
+std::pair<std::string, std::string> split_merge(const std::string& merge) {
+  const size_t space = merge.find(' ', 1);
+  if (space == std::string::npos || space + 1 == merge.size()) {
+    throw recipes::UserError("tokenizer: the merge \"" + merge + "\" is not two pieces");
+  }
+  return {merge.substr(0, space), merge.substr(space + 1)};
+}
+
+std::unique_ptr<Pipeline> open_tokenizer_json(const std::filesystem::path& file) {
+  const std::string text = io::read_text(file);
+  try {
+    const json root = io::parse_json(text, file);
+    PipelineParts parts = read_parts(root);
+    parts.fingerprint = io::sha256_hex(std::as_bytes(std::span(text)));
+    auto tokenizer = std::make_unique<Pipeline>(std::move(parts));
+    Settings own;
+    own.special.bos = leading_token(root.value("post_processor", json()));
+    own.special.add_bos = own.special.bos.has_value();
+    tokenizer->set_settings(read_settings(
+        file.parent_path(), own, [&](std::string_view piece) { return tokenizer->find(piece); }));
+    return tokenizer;
+  } catch (const json::exception& error) {
+    throw recipes::UserError(file.string() + ": not a tokenizer.json as expected: " + error.what());
+  } catch (const io::FileError&) {
+    throw;
+  } catch (const recipes::UserError& error) {
+    throw recipes::UserError(file.string() + ": " + error.what());
+  }
+}
+
+}  // namespace sterna::text

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace sterna::text {
+
+/// The four classes that byte-level splitters tell apart: \p{L}, \p{N}, White_Space, the rest.
+enum class CharClass : uint8_t { kLetter, kNumber, kSpace, kOther };
+
+CharClass char_class(char32_t code_point);
+
+/// White_Space, as \s of Oniguruma and Rust's char::is_whitespace.
+bool is_space(char32_t code_point);
+/// General category N*, as Rust's char::is_numeric.
+bool is_numeric(char32_t code_point);
+/// ASCII punctuation and general category P*.
+bool is_punctuation(char32_t code_point);
+/// General category M*.
+bool is_mark(char32_t code_point);
+/// \w: letters, marks, numbers, connector punctuation.
+bool is_word(char32_t code_point);
+
+/// Unicode normalisation forms.
+enum class Form { kNfc, kNfd, kNfkc, kNfkd };
+
+/// `text` must be valid UTF-8.
+std::string normalize(std::string_view text, Form form);
+
+/// Each character's full lower-case mapping, without context rules (as Rust's to_lowercase of a
+/// char).
+std::string lowercase(std::string_view text);
+
+}  // namespace sterna::text
