@@ -1,8 +1,9 @@
 #include "trainer/io/tensor_file.h"
 
-#include <algorithm>
 #include <array>
 #include <limits>
+
+#include "recipes/suggest.h"
 
 namespace sterna::io {
 
@@ -26,19 +27,6 @@ constexpr std::array<DtypeInfo, 25> kDtypes = {{
 
 const DtypeInfo& info(Dtype dtype) {
   return kDtypes.at(static_cast<size_t>(dtype));
-}
-
-// Length of the common prefix plus that of the common suffix: good enough to spot the layer or
-// prefix that a caller got wrong, and linear.
-size_t likeness(std::string_view a, std::string_view b) {
-  const size_t shorter = std::min(a.size(), b.size());
-  size_t front = 0;
-  while (front < shorter && a[front] == b[front])
-    ++front;
-  size_t back = 0;
-  while (back < shorter - front && a[a.size() - 1 - back] == b[b.size() - 1 - back])
-    ++back;
-  return front + back;
 }
 
 }  // namespace
@@ -79,14 +67,11 @@ const TensorView* TensorFile::find(std::string_view name) const {
 const TensorView& TensorFile::at(std::string_view name) const {
   if (const TensorView* found = find(name))
     return *found;
-  const TensorView* nearest = nullptr;
-  for (const TensorView& tensor : tensors()) {
-    if (nearest == nullptr || likeness(tensor.name, name) > likeness(nearest->name, name))
-      nearest = &tensor;
-  }
+  std::vector<std::string> names;
+  for (const TensorView& tensor : tensors())
+    names.push_back(tensor.name);
   throw FileError(path().string() + ": holds no tensor '" + std::string(name) + "'" +
-                  (nearest == nullptr ? "; it holds none at all"
-                                      : "; the nearest name is '" + nearest->name + "'"));
+                  (names.empty() ? "; it holds none at all" : recipes::did_you_mean(name, names)));
 }
 
 }  // namespace sterna::io

@@ -86,7 +86,7 @@ class TensorFile {
   /// Null where absent.
   const TensorView* find(std::string_view name) const;
 
-  /// @throws FileError  naming the file and the nearest tensor name
+  /// @throws FileError  naming the file and the nearest tensor name, if one is near
   const TensorView& at(std::string_view name) const;
 
   virtual const std::filesystem::path& path() const = 0;

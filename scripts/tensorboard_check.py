@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""Reads the event files of a run back with the tensorboard package and compares them with its
+log.jsonl where there is one. Usage: tensorboard_check.py FOLDER (needs: pip install tensorboard)"""
+import json
+import pathlib
+import sys
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+
+def main() -> int:
+    folder = pathlib.Path(sys.argv[1])
+    files = sorted(folder.rglob("events.out.tfevents.*"))
+    if not files:
+        print(f"{folder}: no event files")
+        return 2
+    scalars = {}
+    for file in files:
+        accumulator = EventAccumulator(str(file), size_guidance={"scalars": 0})
+        accumulator.Reload()
+        for tag in accumulator.Tags()["scalars"]:
+            for event in accumulator.Scalars(tag):
+                scalars[tag, event.step] = event.value
+    for tag in sorted({tag for tag, _ in scalars}):
+        steps = [step for name, step in scalars if name == tag]
+        last = max(steps)
+        print(f"{tag}: {len(steps)} values, steps {min(steps)} to {last}, last {scalars[tag, last]:.6g}")
+    return compare(folder / "log.jsonl", scalars)
+
+
+def compare(log: pathlib.Path, scalars: dict) -> int:
+    if not log.exists():
+        return 0
+    wrong = 0
+    for line in log.read_text().splitlines():
+        row = json.loads(line)
+        for key, value in row.items():
+            seen = scalars.get((key, row.get("step")))
+            if seen is not None and isinstance(value, (int, float)):
+                wrong += abs(seen - value) > 1e-5 * max(1.0, abs(value))
+    print(f"log.jsonl: {wrong} values differ")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
