@@ -20,7 +20,7 @@ struct NamedTensor {
 
 /// What flows back through a quantizer.
 struct Gradients {
-  Tensor w;                    ///< fp32 [N, K]
+  Tensor w;                    ///< fp32 [N, K]; gwq itself where the scheme lets it pass
   std::vector<Tensor> params;  ///< fp32, in the order and shapes of parameters()
 };
 
@@ -52,6 +52,10 @@ class Quantizer {
   /// Trainable tensors, fp32, e.g. a learned step [N, G]. The tensors are shared, not copied: the
   /// optimizer updates them in place and checkpoints restore them in place.
   virtual std::vector<NamedTensor> parameters() { return {}; }
+
+  /// Tensors that init() sets and nothing changes afterwards, e.g. a searched clipping range.
+  /// Checkpoints store and restore them in place, as they do parameters; the shapes follow from w.
+  virtual std::vector<NamedTensor> buffers() { return {}; }
 
   /// How many different codes one row may hold: 3 for ternary, 15 for symmetric 4-bit.
   virtual int64_t max_levels() const = 0;

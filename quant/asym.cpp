@@ -1,0 +1,65 @@
+#include "quant/asym.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/row_reduce.h"
+
+namespace sterna::quant {
+
+void AsymExtent::merge(const AsymExtent& other) {
+  if (!other.any)
+    return;
+  min = any ? std::min(min, other.min) : other.min;
+  max = any ? std::max(max, other.max) : other.max;
+  sum += other.sum;
+  sum_abs += other.sum_abs;
+  any = true;
+}
+
+AsymCodes::AsymCodes(int64_t bits, at::ScalarType scale_dtype)
+    : bits_(bits),
+      scale_dtype_(scale_dtype),
+      top_(static_cast<float>((int64_t{1} << bits) - 1)),
+      stored_less_(bits == 8 ? 128.0f : 0.0f) {}
+
+AsymExtent AsymCodes::extent(const float* w, int64_t n) const {
+  const kernels::MinMax ends = kernels::min_max(w, n);
+  return {ends.min, ends.max, 0, 0, n > 0};
+}
+
+AsymGrid AsymCodes::mean_grid(const AsymExtent& full, int64_t weights) const {
+  const double count = static_cast<double>(std::max<int64_t>(weights, 1));
+  const float step = gaussian_step(int64_t{1} << bits_) * static_cast<float>(full.sum_abs / count);
+  const float scale = round_scale(step, scale_dtype_);
+  const float middle = top_ / 2 - static_cast<float>(full.sum / count) / scale;
+  return {scale, std::clamp(std::nearbyint(middle), 0.0f, top_)};
+}
+
+AsymCodes::Zeros AsymCodes::zeros_about(float centre, float scale) const {
+  const float middle = top_ / 2 - centre / scale;
+  return {std::clamp(std::floor(middle), 0.0f, top_), std::clamp(std::ceil(middle), 0.0f, top_)};
+}
+
+Encoded AsymCodes::encoded(const Groups& groups) const {
+  Encoded e = groups.encoded(bits_, -static_cast<int64_t>(stored_less_), scale_dtype_);
+  e.zeros = at::zeros_like(e.scales);
+  return e;
+}
+
+void AsymCodes::set(Encoded& e, int64_t at, const AsymGrid& by) const {
+  e.scales.mutable_data_ptr<float>()[at] = by.scale;
+  e.zeros.mutable_data_ptr<float>()[at] = by.zero - stored_less_;
+}
+
+void AsymCodes::write(Encoded& e, const float* w, const Run& run, int64_t n) const {
+  const float scale = e.scales.const_data_ptr<float>()[run.scale];
+  const float stored = e.zeros.const_data_ptr<float>()[run.scale];
+  kernels::uniform_codes(w + run.at,
+                         n,
+                         grid(scale, stored + stored_less_),
+                         static_cast<int32_t>(stored),
+                         e.codes.mutable_data_ptr<int8_t>() + run.at);
+}
+
+}  // namespace sterna::quant

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/codes.h"
+#include "quant/groups.h"
+#include "quant/scale.h"
+
+namespace sterna::quant {
+
+/// What an unsigned grid with a zero point is fitted to; merges over rows.
+struct AsymExtent {
+  float min = 0;
+  float max = 0;
+  double sum = 0;
+  double sum_abs = 0;
+  bool any = false;
+
+  void merge(const AsymExtent& other);
+};
+
+/// (code - zero) * scale, 0 <= code <= 2^bits - 1, zero an integer.
+struct AsymGrid {
+  float scale = 1;
+  float zero = 0;
+};
+
+/// Unsigned codes of `bits` bits with an integer zero point: what minmax_asym and affine_learned
+/// have in common.
+class AsymCodes {
+ public:
+  AsymCodes(int64_t bits, at::ScalarType scale_dtype);
+
+  float top() const { return top_; }  ///< largest code
+  at::ScalarType scale_dtype() const { return scale_dtype_; }
+
+  AsymExtent extent(const float* w, int64_t n) const;
+
+  /// Gaussian step of mean |w|, the mean in the middle of the grid.
+  AsymGrid mean_grid(const AsymExtent& full, int64_t weights) const;
+
+  struct Searched {
+    float fraction = 1;
+    float zero = 0;
+  };
+  /// Range and zero point of least error(grid): shrinks the range about its centre and tries both
+  /// neighbouring zero points. scale = fraction * full_scale.
+  template <class Error>
+  Searched search(const AsymExtent& full, float full_scale, const Error& error) const {
+    const auto best_of = [&](float fraction) {
+      const float scale = round_scale(fraction * full_scale, scale_dtype_);
+      const Zeros zeros = zeros_about((full.min + full.max) / 2, scale);
+      const double below = error(grid(scale, zeros.below));
+      const double above =
+          zeros.above == zeros.below ? below : static_cast<double>(error(grid(scale, zeros.above)));
+      return Best{std::min(below, above), below <= above ? zeros.below : zeros.above};
+    };
+    const float fraction =
+        search_fraction(1.0f, [&](float tried) { return best_of(tried).error; });
+    return {fraction, best_of(fraction).zero};
+  }
+
+  /// The signed integers q - zero that weights are rounded to.
+  kernels::UniformGrid grid(float scale, float zero) const { return {scale, -zero, top_ - zero}; }
+
+  /// Empty Encoded with zeros. Codes of 8 bits are stored less 128, so that they fit int8.
+  Encoded encoded(const Groups& groups) const;
+
+  /// Writes scale, zero and codes of one run into `e`.
+  void set(Encoded& e, int64_t at, const AsymGrid& by) const;
+  void write(Encoded& e, const float* w, const Run& run, int64_t n) const;
+
+ private:
+  struct Zeros {
+    float below = 0;
+    float above = 0;
+  };
+  struct Best {
+    double error = 0;
+    float zero = 0;
+  };
+  Zeros zeros_about(float centre, float scale) const;
+
+  int64_t bits_;
+  at::ScalarType scale_dtype_;
+  float top_;
+  float stored_less_;
+};
+
+}  // namespace sterna::quant

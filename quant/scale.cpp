@@ -1,0 +1,42 @@
+#include "quant/scale.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+namespace sterna::quant {
+
+Init parse_init(const std::string& text) {
+  if (text == "mean")
+    return Init::kMean;
+  return text == "mse" ? Init::kMse : Init::kAbsmax;
+}
+
+at::ScalarType parse_scale_dtype(const std::string& text) {
+  if (text == "fp32")
+    return at::kFloat;
+  return text == "fp16" ? at::kHalf : at::kBFloat16;
+}
+
+float round_scale(float scale, at::ScalarType dtype) {
+  constexpr float kSmallest = 0x1p-14f;  // of fp16's normal numbers
+  if (dtype == at::kFloat)
+    return std::max(scale, std::numeric_limits<float>::min());
+  if (dtype == at::kHalf)
+    return static_cast<float>(static_cast<at::Half>(std::clamp(scale, kSmallest, 65504.0f)));
+  // 65280 is the largest bf16 number that fp16 holds.
+  return static_cast<float>(static_cast<at::BFloat16>(std::clamp(scale, kSmallest, 65280.0f)));
+}
+
+float gaussian_step(int64_t levels) {
+  static constexpr std::pair<int64_t, float> kSteps[] = {
+      {3, 1.53408f},   {4, 1.2479f},    {7, 0.81562f},   {8, 0.73447f},  {15, 0.44294f},
+      {16, 0.4201f},   {31, 0.2422f},   {32, 0.2358f},   {63, 0.13221f}, {64, 0.13042f},
+      {127, 0.07105f}, {128, 0.0705f},  {255, 0.03539f}, {256, 0.03525f}};
+  for (const auto& [count, step] : kSteps)
+    if (count == levels)
+      return step;
+  TORCH_CHECK(false, "gaussian_step: no entry for ", levels, " levels");
+}
+
+}  // namespace sterna::quant
