@@ -34,9 +34,9 @@ UniformGradient uniform_gradient(
 /// value = alpha (round(clamp(w / alpha, -0.99, 0.99) steps - shift) + shift) / steps (ParetoQ).
 struct StretchedGrid {
   float alpha = 1;
-  float steps = 2;       ///< 2 for four levels, 1.5 for three
-  float shift = 0.5f;    ///< 0.5 for four levels, 0 for three
-  float outer = 0.75f;   ///< what the gradient of alpha takes beyond +-0.99 alpha
+  float steps = 2;      ///< 2 for four levels, 1.5 for three
+  float shift = 0.5f;   ///< 0.5 for four levels, 0 for three
+  float outer = 0.75f;  ///< what the gradient of alpha takes beyond +-0.99 alpha
 };
 
 /// codes[i] = round(clamp(w[i] / alpha, -0.99, 0.99) steps - shift)

@@ -74,18 +74,25 @@ class AffineLearned final : public Quantizer {
     };
     if (groups.whole()) {
       const auto settle = [&](const AsymExtent& full, int64_t at) {
-        keep(first_grid(full, w.numel(), [&](const kernels::UniformGrid& grid) {
-          return groups.total(
-              [&](const Run& run) { return kernels::uniform_error(x + run.at, n, grid); });
-        }), at);
+        keep(first_grid(full,
+                        w.numel(),
+                        [&](const kernels::UniformGrid& grid) {
+                          return groups.total([&](const Run& run) {
+                            return kernels::uniform_error(x + run.at, n, grid);
+                          });
+                        }),
+             at);
       };
       groups.by_scale(measure, settle, [](const Run&) {});
       return;
     }
     groups.each([&](const Run& run) {
-      keep(first_grid(measure(run), n, [&](const kernels::UniformGrid& grid) {
-        return kernels::uniform_error(x + run.at, n, grid);
-      }), run.scale);
+      keep(first_grid(measure(run),
+                      n,
+                      [&](const kernels::UniformGrid& grid) {
+                        return kernels::uniform_error(x + run.at, n, grid);
+                      }),
+           run.scale);
     });
   }
 
@@ -123,9 +130,7 @@ class AffineLearned final : public Quantizer {
     return result;
   }
 
-  std::vector<NamedTensor> parameters() override {
-    return {{"scale", scale_}, {"zero", zero_}};
-  }
+  std::vector<NamedTensor> parameters() override { return {{"scale", scale_}, {"zero", zero_}}; }
 
   int64_t max_levels() const override { return int64_t{1} << config_.bits; }
   int64_t bits() const override { return config_.bits; }
@@ -138,8 +143,7 @@ class AffineLearned final : public Quantizer {
   AsymGrid first_grid(const AsymExtent& full, int64_t weights, const Error& error) const {
     if (init_ == Init::kMean)
       return codes_.mean_grid(full, weights);
-    const float whole =
-        std::clamp((full.max - full.min) / codes_.top(), kLeastScale, kMostScale);
+    const float whole = std::clamp((full.max - full.min) / codes_.top(), kLeastScale, kMostScale);
     if (init_ == Init::kMse) {
       const auto found = codes_.search(full, whole, error);
       return {found.fraction * whole, found.zero};
@@ -156,8 +160,10 @@ class AffineLearned final : public Quantizer {
   void check_ready(const Groups& groups) const {
     TORCH_CHECK(scale_.defined(), "affine_learned: init() must come before encode()");
     TORCH_CHECK(scale_.sizes() == at::IntArrayRef(groups.scales_shape()),
-                "affine_learned: init() saw a matrix with scales ", scale_.sizes(),
-                ", this one has ", groups.scales_shape());
+                "affine_learned: init() saw a matrix with scales ",
+                scale_.sizes(),
+                ", this one has ",
+                groups.scales_shape());
   }
 
   Config config_;

@@ -55,8 +55,7 @@ class AsymCodes {
           zeros.above == zeros.below ? below : static_cast<double>(error(grid(scale, zeros.above)));
       return Best{std::min(below, above), below <= above ? zeros.below : zeros.above};
     };
-    const float fraction =
-        search_fraction(1.0f, [&](float tried) { return best_of(tried).error; });
+    const float fraction = search_fraction(1.0f, [&](float tried) { return best_of(tried).error; });
     return {fraction, best_of(fraction).zero};
   }
 

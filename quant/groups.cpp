@@ -8,9 +8,13 @@ namespace sterna::quant {
 
 Groups::Groups(std::string_view method, const Tensor& w, int64_t group) : whole_(group < 0) {
   TORCH_CHECK(w.defined() && w.dim() == 2 && w.scalar_type() == at::kFloat && w.is_contiguous(),
-              method, ": expected a contiguous fp32 matrix [N, K], got ",
+              method,
+              ": expected a contiguous fp32 matrix [N, K], got ",
               w.defined() ? c10::str(w.scalar_type(), " ", w.sizes()) : "nothing");
-  TORCH_CHECK(w.is_cpu(), method, ": quantizers run on the CPU, got a tensor on ", w.device(),
+  TORCH_CHECK(w.is_cpu(),
+              method,
+              ": quantizers run on the CPU, got a tensor on ",
+              w.device(),
               "; move the master weight to the CPU");
   n_ = w.size(0);
   k_ = w.size(1);

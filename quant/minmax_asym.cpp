@@ -61,17 +61,24 @@ class MinmaxAsym final : public Quantizer {
     if (!groups.whole()) {
       groups.each([&](const Run& run) {
         const AsymExtent full = codes_.extent(x + run.at, n);
-        keep(codes_.search(full, scale_of(full), [&](const kernels::UniformGrid& grid) {
-          return kernels::uniform_error(x + run.at, n, grid);
-        }), run.scale);
+        keep(codes_.search(full,
+                           scale_of(full),
+                           [&](const kernels::UniformGrid& grid) {
+                             return kernels::uniform_error(x + run.at, n, grid);
+                           }),
+             run.scale);
       });
       return;
     }
     const auto settle = [&](const AsymExtent& full, int64_t at) {
-      keep(codes_.search(full, scale_of(full), [&](const kernels::UniformGrid& grid) {
-        return groups.total(
-            [&](const Run& run) { return kernels::uniform_error(x + run.at, n, grid); });
-      }), at);
+      keep(codes_.search(full,
+                         scale_of(full),
+                         [&](const kernels::UniformGrid& grid) {
+                           return groups.total([&](const Run& run) {
+                             return kernels::uniform_error(x + run.at, n, grid);
+                           });
+                         }),
+           at);
     };
     groups.by_scale(
         [&](const Run& run) { return codes_.extent(x + run.at, n); }, settle, [](const Run&) {});
@@ -124,8 +131,7 @@ class MinmaxAsym final : public Quantizer {
     const float whole = scale_of(full);
     if (clip_.defined()) {
       const float clip = clip_.const_data_ptr<float>()[at];
-      return {round_scale(clip * whole, codes_.scale_dtype()),
-              zero_.const_data_ptr<float>()[at]};
+      return {round_scale(clip * whole, codes_.scale_dtype()), zero_.const_data_ptr<float>()[at]};
     }
     const float scale = round_scale(whole, codes_.scale_dtype());
     return {scale, std::clamp(-std::nearbyint(full.min / scale), 0.0f, codes_.top())};

@@ -106,15 +106,14 @@ class MinmaxSym final : public Quantizer {
     auto* codes = e.codes.mutable_data_ptr<int8_t>();
     auto* scales = e.scales.mutable_data_ptr<float>();
     const int64_t n = groups.length();
-    groups.by_scale(
-        [&](const Run& run) { return extent(x + run.at, n); },
-        [&](const Extent& full, int64_t at) {
-          scales[at] = scale_of(full, groups, clip != nullptr ? clip[at] : 1.0f);
-        },
-        [&](const Run& run) {
-          const kernels::UniformGrid grid{scales[run.scale], lo_, hi_};
-          kernels::uniform_codes(x + run.at, n, grid, /*shift=*/0, codes + run.at);
-        });
+    groups.by_scale([&](const Run& run) { return extent(x + run.at, n); },
+                    [&](const Extent& full, int64_t at) {
+                      scales[at] = scale_of(full, groups, clip != nullptr ? clip[at] : 1.0f);
+                    },
+                    [&](const Run& run) {
+                      const kernels::UniformGrid grid{scales[run.scale], lo_, hi_};
+                      kernels::uniform_codes(x + run.at, n, grid, /*shift=*/0, codes + run.at);
+                    });
     return e;
   }
 
@@ -127,8 +126,7 @@ class MinmaxSym final : public Quantizer {
     const float* g = gwq.const_data_ptr<float>();
     auto* out = dw.mutable_data_ptr<float>();
     groups.each([&](const Run& run) {
-      kernels::clipped_gradient(
-          x + run.at, g + run.at, groups.length(), clip_val_, out + run.at);
+      kernels::clipped_gradient(x + run.at, g + run.at, groups.length(), clip_val_, out + run.at);
     });
     return {dw, {}};
   }

@@ -29,10 +29,20 @@ float round_scale(float scale, at::ScalarType dtype) {
 }
 
 float gaussian_step(int64_t levels) {
-  static constexpr std::pair<int64_t, float> kSteps[] = {
-      {3, 1.53408f},   {4, 1.2479f},    {7, 0.81562f},   {8, 0.73447f},  {15, 0.44294f},
-      {16, 0.4201f},   {31, 0.2422f},   {32, 0.2358f},   {63, 0.13221f}, {64, 0.13042f},
-      {127, 0.07105f}, {128, 0.0705f},  {255, 0.03539f}, {256, 0.03525f}};
+  static constexpr std::pair<int64_t, float> kSteps[] = {{3, 1.53408f},
+                                                         {4, 1.2479f},
+                                                         {7, 0.81562f},
+                                                         {8, 0.73447f},
+                                                         {15, 0.44294f},
+                                                         {16, 0.4201f},
+                                                         {31, 0.2422f},
+                                                         {32, 0.2358f},
+                                                         {63, 0.13221f},
+                                                         {64, 0.13042f},
+                                                         {127, 0.07105f},
+                                                         {128, 0.0705f},
+                                                         {255, 0.03539f},
+                                                         {256, 0.03525f}};
   for (const auto& [count, step] : kSteps)
     if (count == levels)
       return step;

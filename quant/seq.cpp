@@ -137,11 +137,8 @@ class Seq final : public Quantizer {
     auto* dalpha = result.params[0].mutable_data_ptr<float>();
     const double grad_scale = 1.0 / std::sqrt(static_cast<double>(std::max<int64_t>(w.numel(), 1)));
     const auto measure = [&](const Run& run) {
-      return Flow{kernels::stretched_gradient(x + run.at,
-                                              g + run.at,
-                                              groups.length(),
-                                              grid_in_use(alpha[run.scale]),
-                                              dw + run.at)};
+      return Flow{kernels::stretched_gradient(
+          x + run.at, g + run.at, groups.length(), grid_in_use(alpha[run.scale]), dw + run.at)};
     };
     const auto settle = [&](const Flow& flow, int64_t at) {
       dalpha[at] = static_cast<float>(flow.alpha * grad_scale);
@@ -188,7 +185,9 @@ class Seq final : public Quantizer {
   void check_ready(const Groups& groups) const {
     TORCH_CHECK(alpha_.defined(), "seq: init() must come before encode()");
     TORCH_CHECK(alpha_.sizes() == at::IntArrayRef(groups.scales_shape()),
-                "seq: init() saw a matrix with scales ", alpha_.sizes(), ", this one has ",
+                "seq: init() saw a matrix with scales ",
+                alpha_.sizes(),
+                ", this one has ",
                 groups.scales_shape());
   }
 

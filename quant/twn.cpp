@@ -109,8 +109,7 @@ class Twn final : public Quantizer {
     const float* g = gwq.const_data_ptr<float>();
     auto* out = dw.mutable_data_ptr<float>();
     groups.each([&](const Run& run) {
-      kernels::clipped_gradient(
-          x + run.at, g + run.at, groups.length(), clip_, out + run.at);
+      kernels::clipped_gradient(x + run.at, g + run.at, groups.length(), clip_, out + run.at);
     });
     return {dw, {}};
   }

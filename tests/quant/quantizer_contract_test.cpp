@@ -1,0 +1,319 @@
+// The promises in quant/quantizer.h, checked for every registered quantizer: with its defaults,
+// with both ends or every choice of each of its fields, and with each kind of group and scale.
+// A new quantizer is covered the moment it is registered; nothing here names one.
+
+#include <set>
+#include <sstream>
+
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include "quant/quantizer.h"
+#include "recipes/user_error.h"
+#include "tests/quant/quantizer_support.h"
+
+namespace sterna::quant {
+namespace {
+
+struct Configured {
+  std::string name;
+  std::string fields;
+};
+
+void PrintTo(const Configured& c, std::ostream* out) {
+  *out << c.name << " {" << c.fields << "}";
+}
+
+const recipes::Field* field(const recipes::ComponentInfo& component, const std::string& name) {
+  for (const recipes::Field& f : component.fields)
+    if (f.name == name)
+      return &f;
+  return nullptr;
+}
+
+/// "0 to 2" -> {"0", "2"}; "a | b" -> {"\"a\"", "\"b\""}.
+std::vector<std::string> values(const recipes::Field& f) {
+  if (f.type == "boolean")
+    return {"false", "true"};
+  std::vector<std::string> result;
+  const std::string between = f.type == "text" ? " | " : " to ";
+  for (size_t at = 0; at <= f.allowed.size() && !f.allowed.empty();) {
+    const size_t end = std::min(f.allowed.find(between, at), f.allowed.size());
+    const std::string value = f.allowed.substr(at, end - at);
+    result.push_back(f.type == "text" ? "\"" + value + "\"" : value);
+    at = end + between.size();
+  }
+  return result;
+}
+
+std::vector<Configured> configurations() {
+  std::vector<Configured> result;
+  for (const recipes::ComponentInfo& component : quantizers().all()) {
+    result.push_back({component.name, ""});
+    for (const recipes::Field& f : component.fields)
+      if (f.name != "group")
+        for (const std::string& value : values(f))
+          result.push_back({component.name, f.name + " = " + value});
+    if (field(component, "group") == nullptr)
+      continue;
+    const recipes::Field* init = field(component, "init");
+    for (const char* group : {"0", "-1", "16", "32"})
+      for (const char* dtype : {"bf16", "fp16", "fp32"})
+        for (const std::string& start :
+             init != nullptr ? values(*init) : std::vector<std::string>{""})
+          result.push_back({component.name,
+                            std::string("group = ") + group + ", scale_dtype = \"" + dtype + "\"" +
+                                (start.empty() ? "" : ", init = " + start)});
+  }
+  return result;
+}
+
+class QuantizerContract : public testing::TestWithParam<Configured> {
+ protected:
+  std::unique_ptr<Quantizer> create() const { return make(GetParam().name, GetParam().fields); }
+
+  /// [8, 192] with an all-zero row.
+  static Tensor weight(uint64_t seed = 7) {
+    Tensor w = heavy({8, 192}, seed);
+    w[3].zero_();
+    return w;
+  }
+};
+
+TEST_P(QuantizerContract, DecodesByOneSubtractionAndOneProductInEveryDtype) {
+  const Tensor w = weight();
+  const auto quantizer = create();
+  quantizer->init(w);
+  const Encoded e = quantizer->encode(w);
+  ASSERT_EQ(e.grid, Grid::kAffine);
+  const int64_t repeats = e.scales.numel() == 1 ? 1 : e.group;
+  const Tensor scales = e.scales.repeat_interleave(repeats, 1);
+  const Tensor zeros = e.zeros.defined() ? e.zeros.repeat_interleave(repeats, 1)
+                                         : at::full({1, 1}, e.offset, at::kFloat);
+  const Tensor expected = (e.codes.to(at::kFloat) - zeros) * scales;
+  EXPECT_TRUE(at::equal(decode(e), expected));
+  EXPECT_TRUE(at::equal(decode(e, at::kBFloat16), expected.to(at::kBFloat16)));
+  EXPECT_TRUE(at::equal(decode(e, at::kHalf), expected.to(at::kHalf)));
+}
+
+TEST_P(QuantizerContract, CodesFitTheirBitsAndARowHoldsAtMostMaxLevels) {
+  const Tensor w = weight();
+  const auto quantizer = create();
+  quantizer->init(w);
+  const Encoded e = quantizer->encode(w);
+  EXPECT_EQ(e.bits, quantizer->bits());
+  EXPECT_EQ(e.group, quantizer->group(192) == 0 ? 192 : quantizer->group(192));
+  EXPECT_EQ(e.scales.numel() == 1, quantizer->group(192) == 0);
+  const Tensor codes = e.codes.to(at::kInt);
+  EXPECT_GE(codes.min().item<int64_t>(), e.code_min);
+  EXPECT_LT(codes.max().item<int64_t>(), e.code_min + (int64_t{1} << e.bits));
+  std::set<int> all;
+  for (int64_t row = 0; row < codes.size(0); ++row)
+    for (int64_t k = 0; k < codes.size(1); ++k)
+      all.insert(codes.const_data_ptr<int>()[row * codes.size(1) + k]);
+  EXPECT_LE(static_cast<int64_t>(all.size()), quantizer->max_levels());
+}
+
+TEST_P(QuantizerContract, ScalesAreExactInTheirDtype) {
+  const Tensor w = weight() * 1e-4;  // below fp16's normal range in places
+  const auto quantizer = create();
+  quantizer->init(w);
+  const Encoded e = quantizer->encode(w);
+  EXPECT_TRUE(at::equal(e.scales, e.scales.to(e.scale_dtype).to(at::kFloat)));
+  EXPECT_GT(e.scales.min().item<float>(), 0.0f);
+  if (e.scale_dtype == at::kBFloat16) {
+    EXPECT_TRUE(at::equal(e.scales, e.scales.to(at::kHalf).to(at::kFloat)));
+    EXPECT_GE(e.scales.min().item<float>(), 0x1p-14f);
+  }
+  EXPECT_TRUE(decode(e).isfinite().all().item<bool>());
+}
+
+TEST_P(QuantizerContract, AnAllZeroRowOrMatrixGivesFiniteValuesAndGradients) {
+  for (const Tensor& w : {weight(), at::zeros({8, 192})}) {
+    const auto quantizer = create();
+    const Tensor wq = fake_quant(*quantizer, w);
+    EXPECT_TRUE(wq.isfinite().all().item<bool>());
+    const Gradients back = quantizer->backward(w, heavy({8, 192}, 8));
+    EXPECT_TRUE(back.w.isfinite().all().item<bool>());
+    for (const Tensor& gradient : back.params)
+      EXPECT_TRUE(gradient.isfinite().all().item<bool>());
+    // A grid with a zero level must use it; one without may be off by its smallest step.
+    const Tensor encoded_zero = at::zeros({8, 192});
+    const auto other = create();
+    EXPECT_LE(largest(fake_quant(*other, encoded_zero)), 1e-4);
+  }
+}
+
+TEST_P(QuantizerContract, NothingDependsOnTheNumberOfThreads) {
+  const Tensor w = heavy({67, 192}, 9);
+  const Tensor g = heavy({67, 192}, 10);
+  const int before = at::get_num_threads();
+  std::vector<Tensor> results[2];
+  for (int round = 0; round < 2; ++round) {
+    at::set_num_threads(round == 0 ? 1 : 3);
+    const auto quantizer = create();
+    quantizer->init(w);
+    const Encoded e = quantizer->encode(w);
+    const Gradients back = quantizer->backward(w, g);
+    results[round] = {e.codes, e.scales, decode(e), back.w};
+    if (e.zeros.defined())
+      results[round].push_back(e.zeros);
+    for (const Tensor& t : back.params)
+      results[round].push_back(t);
+    for (const auto& [name, t] : quantizer->parameters())
+      results[round].push_back(t);
+  }
+  at::set_num_threads(before);
+  ASSERT_EQ(results[0].size(), results[1].size());
+  for (size_t i = 0; i < results[0].size(); ++i)
+    EXPECT_TRUE(at::equal(results[0][i], results[1][i])) << "result " << i;
+}
+
+TEST_P(QuantizerContract, BackwardIsLinearInTheGradientAndShapedAsTheParameters) {
+  const Tensor w = weight();
+  const auto quantizer = create();
+  quantizer->init(w);
+  const Tensor g1 = heavy({8, 192}, 11);
+  const Tensor g2 = heavy({8, 192}, 12);
+  const Gradients a = quantizer->backward(w, g1);
+  const Gradients b = quantizer->backward(w, g2);
+  const Gradients both = quantizer->backward(w, g1 * 2 - g2 * 0.5);
+  EXPECT_LT(error(both.w, a.w * 2 - b.w * 0.5), 1e-5);
+  const auto parameters = quantizer->parameters();
+  ASSERT_EQ(both.params.size(), parameters.size());
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    EXPECT_EQ(both.params[i].sizes(), parameters[i].tensor.sizes());
+    EXPECT_EQ(parameters[i].tensor.scalar_type(), at::kFloat);
+    EXPECT_LE(largest(both.params[i] - (a.params[i] * 2 - b.params[i] * 0.5)),
+              1e-5 * std::max(largest(a.params[i]) * 2, largest(b.params[i])));
+  }
+}
+
+TEST_P(QuantizerContract, ParametersAndBuffersRestoredInPlaceGiveTheSameCodes) {
+  const Tensor w = weight();
+  const auto first = create();
+  first->init(w);
+  const auto second = create();
+  second->init(heavy({8, 192}, 13));
+  const auto copy = [](const std::vector<NamedTensor>& from, const std::vector<NamedTensor>& to) {
+    ASSERT_EQ(from.size(), to.size());
+    for (size_t i = 0; i < from.size(); ++i) {
+      EXPECT_EQ(from[i].name, to[i].name);
+      at::Tensor target = to[i].tensor;
+      target.copy_(from[i].tensor);
+    }
+  };
+  copy(first->parameters(), second->parameters());
+  copy(first->buffers(), second->buffers());
+  EXPECT_TRUE(at::equal(decode(first->encode(w)), decode(second->encode(w))));
+}
+
+TEST_P(QuantizerContract, RowsInAnotherOrderGiveTheSameRowsInThatOrder) {
+  const Tensor w = weight();
+  const Tensor order = at::tensor({5, 2, 7, 0, 3, 1, 6, 4});
+  const auto one = create();
+  const auto two = create();
+  const Tensor expected = fake_quant(*one, w).index_select(0, order);
+  const Tensor found = fake_quant(*two, w.index_select(0, order).contiguous());
+  if (one->group(192) != 0)
+    EXPECT_TRUE(at::equal(found, expected));
+  else
+    EXPECT_LT(error(found, expected), 1e-2);  // one shared sum, in another order of rows
+}
+
+TEST_P(QuantizerContract, FourTimesTheWeightGivesFourTimesTheValues) {
+  const Tensor w = heavy({8, 192}, 14);
+  const auto one = create();
+  const auto four = create();
+  EXPECT_TRUE(at::equal(fake_quant(*four, w * 4), fake_quant(*one, w) * 4));
+}
+
+TEST_P(QuantizerContract, EmptyMatricesPass) {
+  for (const auto& shape : {std::vector<int64_t>{0, 192}, {4, 0}, {0, 0}}) {
+    const Tensor w = at::zeros(shape);
+    const auto quantizer = create();
+    EXPECT_EQ(fake_quant(*quantizer, w).sizes(), w.sizes());
+    EXPECT_EQ(quantizer->backward(w, w).w.sizes(), w.sizes());
+  }
+}
+
+TEST_P(QuantizerContract, RefusesWhatIsNotAContiguousFp32Matrix) {
+  const auto quantizer = create();
+  EXPECT_THROW(fake_quant(*quantizer, at::zeros({192})), c10::Error);
+  EXPECT_THROW(fake_quant(*quantizer, at::zeros({8, 192}, at::kBFloat16)), c10::Error);
+  EXPECT_THROW(fake_quant(*quantizer, at::zeros({192, 8}).t()), c10::Error);
+}
+
+TEST_P(QuantizerContract, AGroupThatDoesNotDivideIsRefusedNamingBothSizes) {
+  const auto quantizer = create();
+  const int64_t group = quantizer->group(192);
+  if (group == 0 || group == 192) {
+    EXPECT_NO_THROW(fake_quant(*quantizer, at::zeros({3, 209})));
+    return;
+  }
+  try {
+    fake_quant(*quantizer, at::zeros({3, 200 + group / 2 + 1}));
+    FAIL() << "accepted";
+  } catch (const recipes::UserError& e) {
+    const std::string text = e.what();
+    EXPECT_NE(text.find(std::to_string(group)), std::string::npos) << text;
+    EXPECT_NE(text.find(std::to_string(200 + group / 2 + 1)), std::string::npos) << text;
+  }
+}
+
+std::string test_name(const testing::TestParamInfo<Configured>& info) {
+  std::string text = info.param.name + "_" + std::to_string(info.index) + "_" + info.param.fields;
+  for (char& c : text)
+    if (!std::isalnum(static_cast<unsigned char>(c)))
+      c = '_';
+  return text;
+}
+
+INSTANTIATE_TEST_SUITE_P(Registered,
+                         QuantizerContract,
+                         testing::ValuesIn(configurations()),
+                         test_name);
+
+/// Those that hold a scale of their own instead of taking it from the weight.
+std::vector<Configured> learned() {
+  std::vector<Configured> result;
+  for (const Configured& c : configurations()) {
+    const auto quantizer = make(c.name, c.fields);
+    quantizer->init(heavy({4, 192}, 1));
+    if (!quantizer->parameters().empty())
+      result.push_back(c);
+  }
+  return result;
+}
+
+class LearnedQuantizerContract : public QuantizerContract {};
+
+TEST_P(LearnedQuantizerContract, ItsOwnOutputIsAFixedPoint) {
+  const auto quantizer = create();
+  const Tensor wq = fake_quant(*quantizer, weight());
+  EXPECT_TRUE(at::equal(decode(quantizer->encode(wq)), wq));
+}
+
+INSTANTIATE_TEST_SUITE_P(Registered,
+                         LearnedQuantizerContract,
+                         testing::ValuesIn(learned()),
+                         test_name);
+
+TEST(QuantizerInit, ASearchedRangeIsNeverWorseThanTheLargestWeight) {
+  const Tensor w = heavy({16, 128}, 15);
+  for (const recipes::ComponentInfo& component : quantizers().all()) {
+    if (field(component, "init") == nullptr)
+      continue;
+    for (const char* group : {"0", "-1", "32"}) {
+      const std::string rest = std::string(", scale_dtype = \"fp32\", group = ") + group;
+      const auto searched = make(component.name, "init = \"mse\"" + rest);
+      const auto plain = make(component.name, "init = \"absmax\"" + rest);
+      const double found = (fake_quant(*searched, w) - w).square().sum().item<double>();
+      const double before = (fake_quant(*plain, w) - w).square().sum().item<double>();
+      EXPECT_LT(found, before) << component.name << " group " << group;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sterna::quant
