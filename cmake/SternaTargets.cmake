@@ -52,6 +52,11 @@ function(sterna_library folder)
   endif()
 endfunction()
 
+# The checkout's place, in one small file, so that no other test depends on it.
+configure_file(tests/support/paths.cpp.in ${PROJECT_BINARY_DIR}/tests/paths.cpp @ONLY)
+add_library(sterna_test_paths STATIC ${PROJECT_BINARY_DIR}/tests/paths.cpp)
+target_include_directories(sterna_test_paths PRIVATE ${PROJECT_SOURCE_DIR})
+
 # sterna_test(<name>): the files tests/<name>/*_test.cpp, found rather than listed, because a
 # forgotten test is silent. x_golden_test.cpp, x_slow_test.cpp, x_interop_test.cpp and
 # x_e2e_test.cpp carry that label; every other file is 'unit'. One program per folder and label.
@@ -80,9 +85,8 @@ function(sterna_test name)
       # -fPIE would not match the precompiled header, which then is parsed again.
       set_target_properties(${program} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
       target_compile_options(${program} PRIVATE -fPIC)
-      target_compile_definitions(${program} PRIVATE
-        STERNA_SOURCE_DIR="${PROJECT_SOURCE_DIR}" STERNA_BINARY_DIR="${PROJECT_BINARY_DIR}")
-      target_link_libraries(${program} PRIVATE ${library} GTest::gtest_main)
+      target_link_libraries(${program} PRIVATE ${library} sterna_test_paths GTest::gtest_main)
+      install(TARGETS ${program} DESTINATION bin COMPONENT ${program} EXCLUDE_FROM_ALL)
       add_test(NAME ${name}.${label} COMMAND ${program}
                WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
       # Small tests run side by side on one thread each, the others alone on two.

@@ -34,7 +34,7 @@ TEST(Format, EverySourceIsAsClangFormatLeavesIt) {
   std::smatch major;
   if (!std::regex_search(version, major, std::regex("version (\\d+)")) || major[1] != "14")
     GTEST_SKIP() << "the format is that of clang-format 14; found " << version;
-  std::string command = "cd '" STERNA_SOURCE_DIR "' && clang-format --dry-run --Werror";
+  std::string command = "cd '" + source_dir().string() + "' && clang-format --dry-run --Werror";
   for (const SourceFile& file : code_files())
     command += " '" + file.path + "'";
   const auto [output, status] = run(command);

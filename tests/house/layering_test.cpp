@@ -78,7 +78,7 @@ std::vector<SourceFile> ranked_files() {
 
 TEST(Layering, IncludesPointDownAndTorchStaysOutOfTheLowFolders) {
   const auto files = ranked_files();
-  ASSERT_GT(files.size(), 20u) << "the repository was not found at " << STERNA_SOURCE_DIR;
+  ASSERT_GT(files.size(), 20u) << "the repository was not found at " << source_dir();
   for (const SourceFile& file : files) {
     for (const std::string& line : wrong_includes(file))
       ADD_FAILURE() << line;

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/paths.h"
+
 namespace sterna::tests {
 
 struct SourceFile {
@@ -24,7 +26,7 @@ inline std::string read_text(const std::filesystem::path& path) {
 /// run folders and hidden folders other than .ci are left out.
 inline std::vector<SourceFile> source_files(const std::set<std::string>& extensions) {
   namespace fs = std::filesystem;
-  const fs::path root = STERNA_SOURCE_DIR;
+  const fs::path root = source_dir();
   std::vector<SourceFile> files;
   for (auto at = fs::recursive_directory_iterator(root); at != fs::recursive_directory_iterator();
        ++at) {

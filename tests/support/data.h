@@ -3,14 +3,15 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "tests/support/paths.h"
+
 namespace sterna::tests {
 
 /// Where the large reference sets lie: $STERNA_DATA, else this default. The only path outside the
 /// repository that the project names.
 inline std::filesystem::path data_dir() {
   const char* given = std::getenv("STERNA_DATA");
-  return given != nullptr ? std::filesystem::path(given)
-                          : std::filesystem::path(STERNA_SOURCE_DIR) / ".." / "shared" / "data";
+  return given != nullptr ? std::filesystem::path(given) : source_dir() / ".." / "shared" / "data";
 }
 
 }  // namespace sterna::tests
