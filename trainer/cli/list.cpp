@@ -1,6 +1,6 @@
 #include <ostream>
 
-#include "quant/quantizer.h"
+#include "recipes/components.h"
 #include "recipes/suggest.h"
 #include "trainer/cli/command.h"
 
@@ -9,9 +9,7 @@ namespace {
 
 /// Every registry. To add one: a line here.
 std::vector<const recipes::Components*> registries() {
-  return {
-      &quant::quantizers(),
-  };
+  return {};
 }
 
 int run(const Invocation& typed, Streams streams) {

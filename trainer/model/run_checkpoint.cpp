@@ -1,0 +1,187 @@
+// Manifest v1 (JSON): what a checkpoint folder holds, with a SHA-256 per file. It is the last file
+// to be written, so a folder that has one was complete once; its hashes say whether it still is.
+#include "trainer/model/run_checkpoint.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+
+#include <nlohmann/json.hpp>
+
+#include "trainer/io/atomic_file.h"
+#include "trainer/io/safetensors.h"
+#include "trainer/io/sha256.h"
+
+namespace sterna::model {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+constexpr const char* kManifest = "manifest.json";
+
+json to_json(const CheckpointTensor& tensor) {
+  json slices = json::array();
+  for (const auto& slice : tensor.slices)
+    slices.push_back({{"file", slice.file}, {"rows", {slice.begin, slice.end}}});
+  return {{"name", tensor.name},
+          {"kind", tensor.kind},
+          {"dtype", io::dtype_name(tensor.dtype)},
+          {"shape", tensor.shape},
+          {"slices", slices}};
+}
+
+CheckpointTensor tensor_of(const json& j) {
+  CheckpointTensor tensor;
+  j.at("name").get_to(tensor.name);
+  j.at("kind").get_to(tensor.kind);
+  j.at("shape").get_to(tensor.shape);
+  if (j.at("dtype") != "F32")
+    throw std::invalid_argument("tensor " + tensor.name + " is not F32");
+  for (const json& slice : j.at("slices"))
+    tensor.slices.push_back({slice.at("file").get<std::string>(),
+                             slice.at("rows").at(0).get<int64_t>(),
+                             slice.at("rows").at(1).get<int64_t>()});
+  return tensor;
+}
+
+Manifest manifest_of(const json& j) {
+  Manifest m;
+  j.at("format").get_to(m.format);
+  if (m.format != 1)
+    throw std::invalid_argument("format " + std::to_string(m.format) + ", this program reads 1");
+  j.at("stage").get_to(m.stage);
+  j.at("step").get_to(m.step);
+  j.at("source").get_to(m.source);
+  j.at("recipe").get_to(m.recipe);
+  j.at("code_version").get_to(m.code_version);
+  j.at("hashes").get_to(m.hashes);
+  j.at("state").get_to(m.state);
+  j.at("files").get_to(m.files);
+  for (const json& tensor : j.at("tensors"))
+    m.tensors.push_back(tensor_of(tensor));
+  return m;
+}
+
+// "step-12" -> {1, 12}, "block-3" -> {0, 3}: steps come after blocks.
+std::pair<int, int64_t> age(const fs::path& folder) {
+  const std::string name = folder.filename().string();
+  const size_t dash = name.find('-');
+  int64_t number = -1;
+  if (dash != std::string::npos) {
+    const char* end = name.data() + name.size();
+    const auto [last, error] = std::from_chars(name.data() + dash + 1, end, number);
+    if (error != std::errc() || last != end)
+      number = -1;
+  }
+  const std::string stage = name.substr(0, dash);
+  if (number < 0 || (stage != "step" && stage != "block"))
+    return {-1, -1};
+  return {stage == "step" ? 1 : 0, number};
+}
+
+}  // namespace
+
+Manifest read_manifest(const fs::path& checkpoint) {
+  const fs::path path = checkpoint / kManifest;
+  if (!fs::exists(path))
+    throw io::FileError(checkpoint.string() +
+                        ": no manifest.json: this checkpoint was never completed");
+  try {
+    return manifest_of(json::parse(io::read_text(path)));
+  } catch (const std::exception& error) {  // json's own errors and ours: both mean a damaged file
+    throw io::FileError(path.string() + ": not a manifest of format 1: " + error.what());
+  }
+}
+
+void write_manifest(const fs::path& checkpoint, const Manifest& m) {
+  json tensors = json::array();
+  for (const CheckpointTensor& tensor : m.tensors)
+    tensors.push_back(to_json(tensor));
+  const json j = {{"format", m.format},
+                  {"stage", m.stage},
+                  {"step", m.step},
+                  {"source", m.source},
+                  {"recipe", m.recipe},
+                  {"code_version", m.code_version},
+                  {"hashes", m.hashes},
+                  {"state", m.state},
+                  {"files", m.files},
+                  {"tensors", tensors}};
+  io::write_atomically(checkpoint / kManifest, j.dump(1) + "\n");
+}
+
+void verify_checkpoint(const fs::path& checkpoint, const Manifest& manifest) {
+  for (const auto& [file, expected] : manifest.files) {
+    const fs::path path = checkpoint / file;
+    if (!fs::exists(path))
+      throw io::FileError(path.string() + ": missing, though the manifest lists it");
+    const std::string found = io::sha256_of_file(path);
+    if (found != expected)
+      throw io::FileError(path.string() + ": damaged: SHA-256 is " + found +
+                          ", the manifest says " + expected);
+  }
+}
+
+std::vector<fs::path> checkpoints_of_run(const fs::path& run) {
+  std::vector<fs::path> found;
+  if (!fs::is_directory(run / "checkpoints"))
+    return found;
+  for (const auto& entry : fs::directory_iterator(run / "checkpoints"))
+    if (entry.is_directory() && age(entry.path()).first >= 0)
+      found.push_back(entry.path());
+  std::sort(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) {
+    return age(a) < age(b);
+  });
+  return found;
+}
+
+fs::path newest_checkpoint(const fs::path& run, std::vector<std::string>& torn) {
+  std::vector<fs::path> all = checkpoints_of_run(run);
+  std::reverse(all.begin(), all.end());
+  for (const fs::path& checkpoint : all) {
+    try {
+      verify_checkpoint(checkpoint, read_manifest(checkpoint));
+      return checkpoint;
+    } catch (const io::FileError& error) {
+      torn.push_back(error.what());
+    }
+  }
+  return {};
+}
+
+std::map<std::string, Tensor> read_kind(const fs::path& checkpoint,
+                                        const Manifest& manifest,
+                                        const std::string& kind) {
+  std::map<std::string, Tensor> result;
+  std::map<std::string, std::unique_ptr<io::TensorFile>> files;
+  for (const CheckpointTensor& listed : manifest.tensors) {
+    if (listed.kind != kind)
+      continue;
+    Tensor whole = at::empty(listed.shape, at::kFloat);
+    const int64_t rows = listed.shape.empty() ? 1 : listed.shape[0];
+    int64_t next = 0;
+    for (const auto& slice : listed.slices) {
+      auto& file = files[slice.file];
+      if (!file)
+        file = io::open_safetensors(checkpoint / slice.file);
+      const io::TensorView& view = file->at(listed.name);
+      const auto row_bytes = static_cast<uint64_t>(whole.nbytes()) / std::max<int64_t>(rows, 1);
+      if (slice.begin != next || slice.end > rows || view.dtype != io::Dtype::kF32 ||
+          view.bytes.size() != static_cast<uint64_t>(slice.end - slice.begin) * row_bytes)
+        throw io::FileError((checkpoint / slice.file).string() + ": " + listed.name +
+                            " does not have the rows that the manifest gives it");
+      std::memcpy(static_cast<char*>(whole.data_ptr()) + next * row_bytes,
+                  view.bytes.data(),
+                  view.bytes.size());
+      next = slice.end;
+    }
+    if (next != rows)
+      throw io::FileError((checkpoint / kManifest).string() + ": rows of " + listed.name +
+                          " are missing behind row " + std::to_string(next));
+    result.emplace(listed.name, std::move(whole));
+  }
+  return result;
+}
+
+}  // namespace sterna::model

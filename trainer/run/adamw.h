@@ -1,0 +1,45 @@
+#pragma once
+
+#include <span>
+#include <string>
+
+#include <ATen/ATen.h>
+
+namespace sterna::run {
+
+using at::Tensor;
+
+/// A tensor that the optimizer moves: fp32, contiguous, on the host.
+struct Trained {
+  std::string name;  ///< as in checkpoints
+  Tensor value;
+  Tensor grad;     ///< of the whole global step, before clipping
+  Tensor moment1;  ///< allocated by the owner, zero at the start
+  Tensor moment2;
+  bool quantizer = false;  ///< belongs to a quantizer: has its own rate and never decays
+  bool decays = false;
+};
+
+struct AdamConfig {
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+  double weight_decay = 0.0;
+};
+
+/// What one update depends on besides the tensors.
+struct AdamStep {
+  double lr = 0;
+  double lr_quantizer = 0;
+  double grad_factor = 1;  ///< of global-norm clipping
+  int64_t applied = 1;     ///< updates made so far, this one included: corrects the moments' bias
+};
+
+/// AdamW (Loshchilov and Hutter, arXiv:1711.05101) over all tensors in one pass; the same bits for
+/// any number of threads.
+void adamw_step(std::span<const Trained> tensors, const AdamConfig& config, const AdamStep& step);
+
+/// Sum of squares of all gradients, in fp64 and in a fixed order.
+double squared_norm(std::span<const Trained> tensors);
+
+}  // namespace sterna::run

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <functional>
+
+#include "trainer/data/samples.h"
+#include "trainer/run/config.h"
+#include "trainer/run/student.h"
+
+namespace sterna::run {
+
+/// What training one block brought. Errors are the mean square of (output - target), divided by
+/// the mean square of what the full-precision block adds to its input.
+struct BlockReport {
+  int64_t block = 0;
+  int64_t steps = 0;
+  double error_before = 0;  ///< first batch, after rounding alone
+  double error_after = 0;   ///< mean of the last epoch's last quarter
+  double quant_ms = 0;      ///< encode, decode and the quantizers' backward
+  double train_ms = 0;
+  double total_ms = 0;
+  bool stable = true;  ///< false: gradients were not finite and steps were skipped
+};
+
+/// Called after every step of a block with (steps done, steps in all, error of the batch).
+using BlockProgress = std::function<void(int64_t, int64_t, double)>;
+
+/// Block-wise reconstruction: one decoder block after the other is trained so that its output
+/// equals the full-precision block's. Holds one layer's activations of all samples, for teacher
+/// and student, in fp32.
+class Blockwise {
+ public:
+  /// @param teacher  the full-precision model; student and teacher have the same shapes
+  Blockwise(Student& student,
+            const model::Decoder& teacher,
+            const data::SampleSource& samples,
+            const BlockwiseConfig& config);
+
+  /// Runs the blocks before `block` forward, as after an interruption; the first call must be this.
+  void start(int64_t block);
+
+  /// Trains the next block and moves both streams of activations behind it.
+  /// @throws Interrupted  with the block's weights as they were before
+  BlockReport run(const BlockProgress& progress);
+
+ private:
+  struct Snapshot;
+  std::vector<Slot*> trained_slots();
+  void advance();
+  void train(const std::vector<Slot*>& slots, BlockReport& report, const BlockProgress& progress);
+  double step(const std::vector<Slot*>& slots, int64_t first, BlockReport& report);
+  Tensor forward(const model::Decoder& decoder, const Tensor& x) const;
+
+  Student& student_;
+  const model::Decoder& teacher_;
+  const data::SampleSource& samples_;
+  BlockwiseConfig config_;
+  int64_t block_ = 0;
+  Tensor positions_;
+  Tensor student_x_;  ///< fp32 [samples, T, D], input of block_
+  Tensor teacher_x_;
+  Tensor target_;  ///< the full-precision block's output for teacher_x_
+  double power_ = 1;
+};
+
+}  // namespace sterna::run

@@ -1,0 +1,148 @@
+#include "trainer/run/checkpoint.h"
+
+#include "recipes/version.h"
+#include "trainer/io/atomic_file.h"
+#include "trainer/io/safetensors.h"
+#include "trainer/io/sha256.h"
+
+namespace sterna::run {
+namespace {
+
+namespace fs = std::filesystem;
+using Named = std::map<std::string, Tensor>;
+
+Named masters_of(Student& student) {
+  Named result;
+  for (const Slot& slot : student.slots())
+    result.emplace(slot.name, slot.master);
+  return result;
+}
+
+Named quantizer_tensors_of(Student& student) {
+  Named result;
+  for (const Slot& slot : student.slots())
+    if (slot.quantizer)
+      for (const quant::NamedTensor& each : slot.quantizer->parameters())
+        result.emplace(slot.name + ".quant." + each.name, each.tensor);
+  return result;
+}
+
+// The scales in use: a reader recomputes them and must find the same bits.
+Named scales_of(Student& student) {
+  Named result;
+  for (const Slot& slot : student.slots()) {
+    if (!slot.quantizer)
+      continue;
+    const quant::Encoded encoded = slot.quantizer->encode(slot.master);
+    result.emplace(slot.name + ".quant.scales_in_use", encoded.scales);
+    if (encoded.zeros.defined())
+      result.emplace(slot.name + ".quant.zeros_in_use", encoded.zeros);
+  }
+  return result;
+}
+
+void write_kind(const fs::path& folder,
+                model::Manifest& manifest,
+                const std::string& kind,
+                const Named& tensors) {
+  if (tensors.empty())
+    return;
+  const std::string file = kind + ".safetensors";
+  std::vector<io::TensorToWrite> writes;
+  std::vector<Tensor> alive;
+  for (const auto& [name, tensor] : tensors) {
+    alive.push_back(tensor.detach().cpu().contiguous());
+    const Tensor& t = alive.back();
+    writes.push_back({name,
+                      io::Dtype::kF32,
+                      t.sizes().vec(),
+                      {static_cast<const std::byte*>(t.const_data_ptr()), t.nbytes()}});
+    const int64_t rows = t.dim() == 0 ? 1 : t.size(0);
+    manifest.tensors.push_back({name, kind, io::Dtype::kF32, t.sizes().vec(), {{file, 0, rows}}});
+  }
+  io::write_safetensors(folder / file, std::move(writes));
+  manifest.files[file] = io::sha256_of_file(folder / file);
+}
+
+void restore_kind(const fs::path& checkpoint,
+                  const model::Manifest& manifest,
+                  const std::string& kind,
+                  const Named& targets) {
+  const Named stored = model::read_kind(checkpoint, manifest, kind);
+  for (const auto& [name, target] : targets) {
+    const auto at = stored.find(name);
+    if (at == stored.end() || at->second.sizes() != target.sizes())
+      throw io::FileError(checkpoint.string() + ": " + kind + " " + name +
+                          (at == stored.end() ? " is absent" : " has another shape") +
+                          ": was the model or [quant] changed since?");
+    Tensor(target).copy_(at->second);
+  }
+}
+
+}  // namespace
+
+fs::path save_checkpoint(const fs::path& run,
+                         model::Manifest header,
+                         Student& student,
+                         Optimizer& optimizer) {
+  const at::NoGradGuard no_grad;
+  const std::string name =
+      (header.stage == "blockwise" ? "block-" : "step-") + std::to_string(header.step);
+  const fs::path target = run / "checkpoints" / name;
+  const fs::path temporary = run / "checkpoints" / ("." + name + ".tmp");
+  fs::remove_all(temporary);
+  fs::create_directories(temporary);
+  header.code_version = code_version();
+  header.tensors.clear();
+  header.files.clear();
+  write_kind(temporary, header, "master", masters_of(student));
+  write_kind(temporary, header, "quant", quantizer_tensors_of(student));
+  write_kind(temporary, header, "buffer", scales_of(student));
+  Named first;
+  Named second;
+  for (const auto& [tensor, moments] : optimizer.moments()) {
+    first.emplace(tensor, moments.first);
+    second.emplace(tensor, moments.second);
+  }
+  write_kind(temporary, header, "moment1", first);
+  write_kind(temporary, header, "moment2", second);
+  model::write_manifest(temporary, header);
+  fs::remove_all(target);
+  io::publish_folder(temporary, target);
+  return target;
+}
+
+void restore_checkpoint(const fs::path& checkpoint,
+                        const model::Manifest& manifest,
+                        Student& student,
+                        Optimizer& optimizer) {
+  const at::NoGradGuard no_grad;
+  restore_kind(checkpoint, manifest, "master", masters_of(student));
+  restore_kind(checkpoint, manifest, "quant", quantizer_tensors_of(student));
+  const Named first = model::read_kind(checkpoint, manifest, "moment1");
+  Named second = model::read_kind(checkpoint, manifest, "moment2");
+  optimizer.moments().clear();
+  for (const auto& [name, tensor] : first)
+    optimizer.moments()[name] = {tensor, second.at(name)};
+  for (Slot& slot : student.slots())
+    slot.stale = true;
+}
+
+void prune_checkpoints(const fs::path& run, int64_t keep_last, const std::string& best) {
+  const std::vector<fs::path> all = model::checkpoints_of_run(run);
+  const auto count = static_cast<int64_t>(all.size());
+  for (int64_t i = 0; i + keep_last < count; ++i)
+    if (all[i].filename() != best)
+      fs::remove_all(all[i]);
+  if (!fs::is_directory(run / "checkpoints"))
+    return;
+  for (const auto& entry : fs::directory_iterator(run / "checkpoints"))
+    if (entry.path().filename().string().starts_with("."))
+      fs::remove_all(entry.path());
+}
+
+std::string code_version() {
+  return "sterna " + recipes::version();
+}
+
+}  // namespace sterna::run

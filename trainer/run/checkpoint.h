@@ -1,0 +1,36 @@
+#pragma once
+
+#include <filesystem>
+
+#include "trainer/model/run_checkpoint.h"
+#include "trainer/run/optimizer.h"
+#include "trainer/run/student.h"
+
+namespace sterna::run {
+
+/// Writes `checkpoints/<stage>-<step>` of a run: into a folder beside it, every file fsynced, the
+/// manifest last, then renamed. A folder of that name that lies there (a torn one) is replaced.
+/// @param header  all of the manifest but files and tensors
+/// @return        the checkpoint's folder
+std::filesystem::path save_checkpoint(const std::filesystem::path& run,
+                                      model::Manifest header,
+                                      Student& student,
+                                      Optimizer& optimizer);
+
+/// Puts masters, quantizers' tensors and moments back in place, bit for bit.
+/// @throws io::FileError  naming a tensor that is absent or of another shape
+void restore_checkpoint(const std::filesystem::path& checkpoint,
+                        const model::Manifest& manifest,
+                        Student& student,
+                        Optimizer& optimizer);
+
+/// Removes all checkpoints but the newest `keep_last` and the one named `best` (may be empty), and
+/// what a crash left under temporary names.
+void prune_checkpoints(const std::filesystem::path& run,
+                       int64_t keep_last,
+                       const std::string& best);
+
+/// What the code calls itself in manifests.
+std::string code_version();
+
+}  // namespace sterna::run

@@ -1,0 +1,194 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "recipes/recipe.h"
+#include "trainer/run/adamw.h"
+#include "trainer/run/schedule.h"
+
+namespace sterna::run {
+
+/// `[run]`: where a run keeps its files.
+struct RunConfig {
+  std::string dir = "runs";
+  std::string name;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("dir", dir, "folder that holds run folders");
+    v("name", name, "this run's folder inside run.dir; default: the recipe's file name");
+  }
+};
+
+/// `[model]`: the student before training.
+struct ModelConfig {
+  std::string path;
+  std::string dtype = "fp32";
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("path", path, "checkpoint to start from: a Hugging Face folder, a GGUF file or a run folder");
+    v("dtype",
+      dtype,
+      "dtype the student computes in; masters are always fp32",
+      recipes::OneOf{"fp32", "bf16"});
+  }
+};
+
+/// `[teacher]`: only read where the loss or the block-wise stage needs one.
+struct TeacherConfig {
+  std::string path;
+  std::string dtype = "fp32";
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("path", path, "teacher checkpoint; default: model.path, that is self-distillation");
+    v("dtype", dtype, "dtype the teacher computes in", recipes::OneOf{"fp32", "bf16"});
+  }
+};
+
+/// `[train]`: the end-to-end stage.
+struct TrainConfig {
+  int64_t steps = 0;
+  int64_t seq_len = 512;
+  int64_t batch = 4;
+  int64_t accumulate = 1;
+  double lr = 1e-4;
+  double lr_quant = 0;
+  std::string schedule = "cosine";
+  int64_t warmup = 0;
+  double lr_final = 0.0;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+  double weight_decay = 0;
+  double clip = 1.0;
+  std::vector<std::string> freeze;
+  std::string only;
+  bool recompute = false;
+  int64_t seed = 1;
+  int64_t threads = 0;
+  std::string device = "cpu";
+  int64_t checkpoint_every = 0;
+  int64_t keep_last = 2;
+  bool keep_best = true;
+  int64_t log_every = 10;
+  int64_t max_bad_steps = 5;
+  double peak_tflops = 0;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    using recipes::OneOf;
+    using recipes::Range;
+    constexpr int64_t kMany = int64_t{1} << 40;
+    v("steps", steps, "optimizer steps of the end-to-end stage", Range{int64_t{0}, kMany});
+    v("seq_len", seq_len, "tokens of a sample", Range{int64_t{1}, kMany});
+    v("batch", batch, "samples of a micro-batch", Range{int64_t{1}, kMany});
+    v("accumulate", accumulate, "micro-batches of a step", Range{int64_t{1}, kMany});
+    v("lr", lr, "peak learning rate of weights", Range{0.0, 1e3});
+    v("lr_quant", lr_quant, "peak rate of quantizer parameters; 0: as train.lr", Range{0.0, 1e3});
+    v("schedule", schedule, "curve behind the warm-up", OneOf{"cosine", "linear", "constant"});
+    v("warmup", warmup, "steps of linear warm-up", Range{int64_t{0}, kMany});
+    v("lr_final", lr_final, "rate of the last step as a fraction of the peak", Range{0.0, 1.0});
+    v("beta1", beta1, "AdamW: decay of the mean", Range{0.0, 0.9999999});
+    v("beta2", beta2, "AdamW: decay of the squares", Range{0.0, 0.9999999});
+    v("eps", eps, "AdamW: added to the root", Range{0.0, 1.0});
+    v("weight_decay", weight_decay, "AdamW: of matrices only", Range{0.0, 1e3});
+    v("clip", clip, "largest global gradient norm; 0: no clipping", Range{0.0, 1e9});
+    v("freeze", freeze, "patterns of parameter names that stay as they are");
+    v("only", only, "quant: train quantizer parameters alone", OneOf{"", "quant"});
+    v("recompute", recompute, "recompute activations in backward: less memory, a third more time");
+    v("seed", seed, "decides data order and every draw");
+    v("threads", threads, "CPU threads; 0: all", Range{int64_t{0}, int64_t{4096}});
+    v("device", device, "where the student computes", OneOf{"cpu"});
+    v("checkpoint_every",
+      checkpoint_every,
+      "steps between checkpoints; 0: only the last",
+      Range{int64_t{0}, kMany});
+    v("keep_last", keep_last, "newest checkpoints to keep", Range{int64_t{1}, kMany});
+    v("keep_best", keep_best, "also keep the checkpoint with the lowest evaluated perplexity");
+    v("log_every",
+      log_every,
+      "steps between lines where output is no terminal",
+      Range{int64_t{1}, kMany});
+    v("max_bad_steps",
+      max_bad_steps,
+      "steps in a row with NaN or Inf before the run stops",
+      Range{int64_t{1}, kMany});
+    v("peak_tflops",
+      peak_tflops,
+      "peak of the device for MFU; 0: unknown, MFU is null",
+      Range{0.0, 1e6});
+  }
+
+  double quantizer_lr() const { return lr_quant > 0 ? lr_quant : lr; }
+  Schedule lr_schedule() const { return {schedule, steps, warmup, lr_final}; }
+  AdamConfig adam() const { return {beta1, beta2, eps, weight_decay}; }
+};
+
+/// `[blockwise]`: block after block against the full-precision block, before the end-to-end stage
+/// (EfficientQAT's first stage, arXiv:2407.11062).
+struct BlockwiseConfig {
+  int64_t samples = 0;
+  int64_t seq_len = 0;
+  int64_t batch = 4;
+  int64_t epochs = 1;
+  double lr = 2e-5;
+  double lr_quant = 1e-4;
+  double lr_final = 0.05;
+  std::string input = "quantized";
+  std::string loss = "mse";
+  int64_t checkpoint_every = 0;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    using recipes::OneOf;
+    using recipes::Range;
+    constexpr int64_t kMany = int64_t{1} << 40;
+    v("samples",
+      samples,
+      "samples that every block sees; 0: no block-wise stage",
+      Range{int64_t{0}, kMany});
+    v("seq_len", seq_len, "tokens of a sample; 0: as train.seq_len", Range{int64_t{0}, kMany});
+    v("batch", batch, "samples of a step", Range{int64_t{1}, kMany});
+    v("epochs", epochs, "passes over the samples for each block", Range{int64_t{1}, kMany});
+    v("lr", lr, "peak rate of weights; 0 trains quantizer parameters alone", Range{0.0, 1e3});
+    v("lr_quant", lr_quant, "peak rate of quantizer parameters", Range{0.0, 1e3});
+    v("lr_final", lr_final, "rate of a block's last step as a fraction", Range{0.0, 1.0});
+    v("input",
+      input,
+      "what a block is given: the output of the quantized blocks before it or of the "
+      "full-precision ones",
+      OneOf{"quantized", "full"});
+    v("loss",
+      loss,
+      "mse, or relative: each token's error divided by its target's power",
+      OneOf{"mse", "relative"});
+    v("checkpoint_every",
+      checkpoint_every,
+      "blocks between checkpoints; 0: at the stage's end",
+      Range{int64_t{0}, kMany});
+  }
+};
+
+/// `[eval]`: when a run evaluates its student; what and how is trainer/eval's part of the section.
+struct EvalEvery {
+  int64_t every = 0;
+  bool before = true;
+  bool after = true;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    using recipes::Range;
+    v("every",
+      every,
+      "steps between evaluations; 0: none on the way",
+      Range{int64_t{0}, int64_t{1} << 40});
+    v("before", before, "evaluate the full-precision model and the rounded one before training");
+    v("after", after, "evaluate behind each stage");
+  }
+};
+
+}  // namespace sterna::run

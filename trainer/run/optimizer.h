@@ -1,0 +1,52 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "trainer/run/adamw.h"
+
+namespace sterna::run {
+
+/// Rates of one step.
+struct Rates {
+  double lr = 0;
+  double lr_quantizer = 0;
+};
+
+/// What became of one step.
+struct Outcome {
+  bool applied = false;
+  double grad_norm = 0;    ///< before clipping; NaN or Inf where a gradient is
+  std::string bad_tensor;  ///< first one with NaN or Inf, where not applied
+};
+
+/// AdamW with its moments by tensor name, global-norm clipping and the guard against NaN and Inf.
+class Optimizer {
+ public:
+  struct Moments {
+    Tensor first;
+    Tensor second;
+  };
+
+  /// @param clip  largest global norm; 0: no clipping
+  Optimizer(const AdamConfig& config, double clip) : config_(config), clip_(clip) {}
+
+  /// Moves all values, or none where a gradient is not finite.
+  Outcome apply(std::vector<Trained>& tensors, const Rates& rates);
+
+  /// Norm and first bad tensor; nothing is moved.
+  Outcome inspect(const std::vector<Trained>& tensors) const;
+
+  std::map<std::string, Moments>& moments() { return moments_; }
+  int64_t applied() const { return applied_; }
+  void set_applied(int64_t applied) { applied_ = applied; }
+
+ private:
+  AdamConfig config_;
+  double clip_;
+  std::map<std::string, Moments> moments_;
+  int64_t applied_ = 0;
+};
+
+}  // namespace sterna::run

@@ -1,0 +1,42 @@
+#include "trainer/run/signals.h"
+
+#include <csignal>
+#include <unistd.h>
+
+namespace sterna::run {
+namespace {
+
+volatile std::sig_atomic_t g_signal = 0;
+
+void note(int signal) {
+  if (g_signal != 0)
+    _exit(128 + signal);  // the second one: whoever sends it has waited long enough
+  g_signal = signal;
+}
+
+struct sigaction g_before[2];
+constexpr int kSignals[2] = {SIGTERM, SIGINT};
+
+}  // namespace
+
+SignalWatch::SignalWatch() {
+  g_signal = 0;
+  struct sigaction action {};
+  action.sa_handler = note;
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  for (int i = 0; i < 2; ++i)
+    sigaction(kSignals[i], &action, &g_before[i]);
+}
+
+SignalWatch::~SignalWatch() {
+  for (int i = 0; i < 2; ++i)
+    sigaction(kSignals[i], &g_before[i], nullptr);
+}
+
+void SignalWatch::check() {
+  if (g_signal != 0)
+    throw Interrupted(g_signal == SIGINT ? "interrupted (SIGINT)" : "asked to stop (SIGTERM)");
+}
+
+}  // namespace sterna::run

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <stdexcept>
+
+namespace sterna::run {
+
+/// SIGTERM or SIGINT arrived: the unfinished step is dropped.
+class Interrupted : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// While alive, the first SIGTERM or SIGINT only sets a flag; a second one ends the process at
+/// once.
+class SignalWatch {
+ public:
+  SignalWatch();
+  ~SignalWatch();
+  SignalWatch(const SignalWatch&) = delete;
+  SignalWatch& operator=(const SignalWatch&) = delete;
+
+  /// @throws Interrupted  once a signal has arrived
+  static void check();
+};
+
+}  // namespace sterna::run

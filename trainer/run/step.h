@@ -1,0 +1,79 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "distill/objective.h"
+#include "trainer/data/samples.h"
+#include "trainer/model/decoder.h"
+#include "trainer/run/config.h"
+#include "trainer/run/optimizer.h"
+#include "trainer/run/tape.h"
+
+namespace sterna::run {
+
+/// Wall time of a step's parts in milliseconds.
+struct StepTimes {
+  double data = 0;
+  double quant = 0;  ///< encode, decode and the quantizers' backward
+  double teacher = 0;
+  double forward = 0;
+  double loss = 0;
+  double backward = 0;
+  double optimizer = 0;
+  double total = 0;
+};
+
+/// One line of log.jsonl before it is written.
+struct StepReport {
+  std::vector<double> losses;  ///< mean of each term, in the objective's order
+  Outcome outcome;
+  Rates rates;
+  int64_t tokens = 0;
+  StepTimes ms;
+};
+
+/// What a step works with; all of it outlives the Step.
+struct StepParts {
+  Student& student;
+  const model::Decoder* teacher;  ///< null where no term needs one
+  const distill::Objective& objective;
+  const data::SampleSource& samples;
+  Optimizer& optimizer;
+};
+
+/// One optimizer step of end-to-end training: see run() in step.cpp, the way of the data.
+class Step {
+ public:
+  Step(const StepParts& parts, const TrainConfig& config);
+
+  /// @param attempt  number of the step, skipped ones included: decides samples and rates
+  /// @throws Interrupted  between micro-batches; nothing has been changed then
+  StepReport run(int64_t attempt);
+
+ private:
+  struct Batch {
+    Tensor inputs;  ///< int64 [B, T]
+    Tensor labels;  ///< int64 [B, T]
+  };
+  std::vector<Batch> load_all(int64_t attempt) const;
+  Tensor teacher_hidden(const Tensor& inputs) const;
+  Tensor micro_batch(const Batch& batch, const distill::Counts& totals, StepTimes& ms);
+  Rates rates(int64_t attempt) const;
+  Outcome update(const std::vector<double>& losses,
+                 std::vector<Trained>& trained,
+                 const Rates& now);
+
+  StepParts parts_;
+  TrainConfig config_;
+  Tape tape_;
+};
+
+/// A micro-batch of samples [first, first + count) as inputs and labels.
+void to_tensors(const data::SampleSource& samples,
+                int64_t first,
+                int64_t count,
+                Tensor& inputs,
+                Tensor& labels);
+
+}  // namespace sterna::run

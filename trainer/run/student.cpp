@@ -1,0 +1,194 @@
+#include "trainer/run/student.h"
+
+#include <cctype>
+#include <fnmatch.h>
+
+namespace sterna::run {
+namespace {
+
+std::string without_suffix(const std::string& name) {
+  constexpr std::string_view kSuffix = ".weight";
+  return name.ends_with(kSuffix) ? name.substr(0, name.size() - kSuffix.size()) : name;
+}
+
+bool frozen(const std::string& name, const std::vector<std::string>& patterns) {
+  return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
+    return matches(pattern, name) || matches(pattern, without_suffix(name));
+  });
+}
+
+bool trained(const Slot& slot) {
+  return slot.trains_master || slot.trains_quantizer;
+}
+
+void materialize_one(Slot& slot) {
+  const at::NoGradGuard no_grad;
+  if (slot.quantizer) {
+    const quant::Encoded encoded = slot.quantizer->encode(slot.master);
+    quant::decode_into(encoded, *slot.value);
+  } else {
+    slot.value->copy_(slot.master);
+  }
+  slot.stale = false;
+}
+
+}  // namespace
+
+Student::Student(model::Decoder decoder,
+                 std::map<std::string, Tensor> masters,
+                 const QuantizerOf& quantizer_of,
+                 const Freezing& freezing)
+    : decoder_(std::move(decoder)) {
+  const Tensor* head = &decoder_.head_linear().weight;
+  for (const model::Parameter& parameter : decoder_.parameters()) {
+    Slot slot;
+    slot.name = parameter.name;
+    slot.layer = layer_of(parameter.name);
+    slot.matrix = parameter.matrix;
+    slot.value = parameter.value;
+    slot.grad = parameter.grad;
+    slot.master = masters.at(parameter.name).to(at::kFloat).contiguous();
+    masters.erase(parameter.name);
+    const at::ScalarType dtype = slot.matrix ? decoder_.compute_dtype() : at::kFloat;
+    *slot.value = at::empty(slot.master.sizes(), dtype);
+    if (slot.matrix)
+      slot.quantizer = quantizer_of(slot.name, slot.master.size(0), slot.master.size(1));
+    const bool free = !frozen(slot.name, freezing.patterns);
+    slot.trains_master = free && !freezing.only_quantizers;
+    slot.trains_quantizer = free && slot.quantizer && !slot.quantizer->parameters().empty();
+    if (slot.value == head)
+      head_ = slots_.size();
+    // The embedding comes first; what else lies outside the blocks comes behind them.
+    if (slot.layer < 0 && !slots_.empty())
+      slot.layer = decoder_.config().layers;
+    slots_.push_back(std::move(slot));
+  }
+}
+
+Slot* Student::find(const std::string& name) {
+  const auto at = std::find_if(
+      slots_.begin(), slots_.end(), [&](const Slot& slot) { return slot.name == name; });
+  return at == slots_.end() ? nullptr : &*at;
+}
+
+std::vector<Slot*> Student::all() {
+  std::vector<Slot*> result;
+  for (Slot& slot : slots_)
+    result.push_back(&slot);
+  return result;
+}
+
+std::vector<Slot*> Student::of_layer(int64_t layer) {
+  std::vector<Slot*> result;
+  for (Slot& slot : slots_)
+    if (slot.layer == layer)
+      result.push_back(&slot);
+  return result;
+}
+
+void Student::init_quantizers() {
+  for (Slot& slot : slots_) {
+    if (slot.quantizer) {
+      slot.quantizer->init(slot.master);
+      slot.stale = true;
+    }
+  }
+}
+
+void Student::materialize() {
+  run::materialize(all());
+}
+
+bool Student::trains_at_or_below(int64_t layer) const {
+  return std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) {
+    return trained(slot) && slot.layer <= layer;
+  });
+}
+
+void materialize(const std::vector<Slot*>& slots) {
+  for (Slot* slot : slots)
+    if (slot->stale)
+      materialize_one(*slot);
+}
+
+void touch(const std::vector<Slot*>& slots) {
+  for (Slot* slot : slots)
+    if (trained(*slot))
+      slot->stale = true;
+}
+
+void zero_grad(const std::vector<Slot*>& slots) {
+  for (Slot* slot : slots) {
+    if (!trained(*slot))
+      continue;
+    if (slot->grad->defined())
+      slot->grad->zero_();
+    else
+      *slot->grad = at::zeros_like(slot->master);
+  }
+}
+
+void drop_grad(const std::vector<Slot*>& slots) {
+  for (Slot* slot : slots)
+    *slot->grad = Tensor();
+}
+
+std::vector<Trained> gradients(const std::vector<Slot*>& slots) {
+  std::vector<Trained> result;
+  const at::NoGradGuard no_grad;
+  for (Slot* slot : slots) {
+    if (!trained(*slot))
+      continue;
+    quant::Gradients back;
+    if (slot->quantizer) {
+      back = slot->quantizer->backward(slot->master, *slot->grad);
+      if (!back.w.is_same(*slot->grad))
+        slot->grad->copy_(back.w);  // one matrix lives twice, not all of them
+    }
+    if (slot->trains_master)
+      result.push_back(
+          {slot->name, slot->master, *slot->grad, {}, {}, /*quantizer=*/false, slot->matrix});
+    if (!slot->trains_quantizer)
+      continue;
+    const std::vector<quant::NamedTensor> learned = slot->quantizer->parameters();
+    TORCH_CHECK(learned.size() == back.params.size(),
+                slot->name,
+                ": quantizer gave ",
+                back.params.size(),
+                " gradients for ",
+                learned.size(),
+                " parameters");
+    for (size_t i = 0; i < learned.size(); ++i)
+      result.push_back({slot->name + ".quant." + learned[i].name,
+                        learned[i].tensor,
+                        back.params[i].contiguous(),
+                        {},
+                        {},
+                        /*quantizer=*/true,
+                        false});
+  }
+  return result;
+}
+
+int64_t layer_of(const std::string& name) {
+  size_t begin = 0;
+  while (begin < name.size()) {
+    const size_t end = std::min(name.find('.', begin), name.size());
+    const std::string part = name.substr(begin, end - begin);
+    if (!part.empty() &&
+        std::all_of(part.begin(), part.end(), [](unsigned char c) { return std::isdigit(c) != 0; }))
+      return std::stoll(part);
+    begin = end + 1;
+  }
+  return -1;
+}
+
+at::ScalarType parse_dtype(const std::string& name) {
+  return name == "bf16" ? at::kBFloat16 : at::kFloat;
+}
+
+bool matches(const std::string& pattern, const std::string& name) {
+  return fnmatch(pattern.c_str(), name.c_str(), /*flags=*/0) == 0;
+}
+
+}  // namespace sterna::run

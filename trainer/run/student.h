@@ -1,0 +1,99 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "quant/quantizer.h"
+#include "trainer/model/decoder.h"
+#include "trainer/run/adamw.h"
+
+namespace sterna::run {
+
+/// Builds the quantizer of a weight matrix [rows, columns], or null where it stays unquantized.
+using QuantizerOf = std::function<std::unique_ptr<quant::Quantizer>(
+    const std::string& name, int64_t rows, int64_t columns)>;
+
+/// Which parameters are trained.
+struct Freezing {
+  std::vector<std::string> patterns;  ///< globs over parameter names
+  bool only_quantizers = false;
+};
+
+/// One parameter of the student with all that training adds to it.
+struct Slot {
+  std::string name;
+  int64_t layer = -1;  ///< block that it belongs to; -1: embedding; L: final norm and untied head
+  bool matrix = false;
+  Tensor* value = nullptr;  ///< what the model computes with
+  Tensor* grad = nullptr;   ///< fp32, added to by backward; undefined where nothing is trained
+  Tensor master;            ///< fp32
+  std::unique_ptr<quant::Quantizer> quantizer;
+  bool trains_master = false;
+  bool trains_quantizer = false;
+  bool stale = true;  ///< `value` lags behind master and quantizer
+};
+
+/// The model in training: fp32 masters, their quantizers, and the compute weights made of them.
+///
+/// Wq is computed once per optimizer step from the master, as a constant for autograd; the
+/// gradients of all micro-batches gather in fp32 and pass back through the quantizer once.
+class Student {
+ public:
+  /// @param masters  fp32 weights by parameter name; taken over, not copied
+  Student(model::Decoder decoder,
+          std::map<std::string, Tensor> masters,
+          const QuantizerOf& quantizer_of,
+          const Freezing& freezing);
+
+  model::Decoder& decoder() { return decoder_; }
+  std::vector<Slot>& slots() { return slots_; }
+  Slot* find(const std::string& name);
+  Slot& head() { return slots_[head_]; }  ///< the embedding where tied
+
+  /// Lets every quantizer set what it learns from its master.
+  void init_quantizers();
+
+  /// Writes Wq (or the cast master) of every slot that changed since.
+  void materialize();
+
+  std::vector<Slot*> all();
+  std::vector<Slot*> of_layer(int64_t layer);
+
+  /// True where training changes something in this block or before it.
+  bool trains_at_or_below(int64_t layer) const;
+
+ private:
+  model::Decoder decoder_;
+  std::vector<Slot> slots_;
+  size_t head_ = 0;
+};
+
+/// Writes Wq (or the cast master) of those slots that changed since.
+void materialize(const std::vector<Slot*>& slots);
+
+/// Marks the compute weights of what is trained as outdated.
+void touch(const std::vector<Slot*>& slots);
+
+/// Allocates (once) and zeroes the gradient buffers of what is trained.
+void zero_grad(const std::vector<Slot*>& slots);
+
+/// Gives the buffers back, so that backward computes no weight gradients there.
+void drop_grad(const std::vector<Slot*>& slots);
+
+/// What the optimizer is to move, in a fixed order: masters, each followed by what its quantizer
+/// learns. Gradients of Wq pass through the quantizers here; moments are left undefined.
+std::vector<Trained> gradients(const std::vector<Slot*>& slots);
+
+/// Number of the block in a Hugging Face parameter name; -1 where there is none.
+int64_t layer_of(const std::string& name);
+
+/// Glob where `*` stands for any characters, dots included.
+bool matches(const std::string& pattern, const std::string& name);
+
+/// @param name  fp32 or bf16
+at::ScalarType parse_dtype(const std::string& name);
+
+}  // namespace sterna::run

@@ -1,0 +1,65 @@
+#include "trainer/run/tape.h"
+
+#include <torch/csrc/autograd/autograd.h>
+
+namespace sterna::run {
+
+Tensor pull(const Tensor& in, const Tensor& out, const Tensor& d_out) {
+  if (!out.requires_grad())
+    return {};
+  if (!in.defined() || !in.requires_grad()) {
+    torch::autograd::backward({out}, {d_out});
+    return {};
+  }
+  return torch::autograd::grad({out}, {in}, {d_out}).front();
+}
+
+Tape::Tape(Student& student, bool recompute) : student_(student), recompute_(recompute) {}
+
+Tensor Tape::run(int64_t part, const Tensor& x) {
+  const model::Decoder& decoder = student_.decoder();
+  if (part == 0)
+    return decoder.embed(tokens_);
+  return part > decoder.config().layers ? decoder.final_norm(x)
+                                        : decoder.layer(part - 1, x, positions_, *cache_);
+}
+
+Tensor Tape::forward(const Tensor& tokens) {
+  tokens_ = tokens;
+  positions_ = at::arange(tokens.size(1), tokens.options());
+  cache_ = kvcache::make_stateless(student_.decoder().rope());
+  records_.clear();
+  const at::AutoGradMode grad_mode(!recompute_);
+  const int64_t parts = student_.decoder().config().layers + 2;
+  Tensor x;
+  for (int64_t part = 0; part < parts; ++part) {
+    Record record;
+    // The walk back ends at the lowest part that trains something.
+    if (part > 0)
+      record.in = x.detach().requires_grad_(student_.trains_at_or_below(part - 2));
+    const Tensor out = run(part, record.in);
+    x = out.detach();
+    if (!recompute_)
+      record.out = out;
+    records_.push_back(std::move(record));
+  }
+  return x;
+}
+
+void Tape::backward(const Tensor& d_hidden) {
+  Tensor d = d_hidden;
+  while (!records_.empty() && d.defined()) {
+    const auto part = static_cast<int64_t>(records_.size()) - 1;
+    Record record = std::move(records_.back());
+    records_.pop_back();
+    if (!record.out.defined()) {
+      const at::AutoGradMode grad_mode(true);
+      record.out = run(part, record.in);
+    }
+    d = pull(record.in, record.out, d);
+  }
+  records_.clear();
+  cache_.reset();
+}
+
+}  // namespace sterna::run

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "trainer/run/student.h"
+
+namespace sterna::run {
+
+/// Forward and backward of one micro-batch, block by block. The block's boundary is the only place
+/// where autograd graphs meet: each block is a graph of its own, freed as backward passes it.
+class Tape {
+ public:
+  /// @param recompute  keep only the inputs of blocks and run each again in backward
+  Tape(Student& student, bool recompute);
+
+  /// @param tokens  int64 [B, T]
+  /// @return        what the head reads, [B, T, D], cut from every graph
+  Tensor forward(const Tensor& tokens);
+
+  /// Adds to the gradient buffers of all trained slots. The tape is empty afterwards.
+  /// @param d_hidden  [B, T, D]
+  void backward(const Tensor& d_hidden);
+
+ private:
+  struct Record {
+    Tensor in;   ///< leaf; undefined for the embedding, which reads tokens
+    Tensor out;  ///< end of the block's graph; undefined where it is run again
+  };
+  /// Part 0 is the embedding, 1..L the blocks, L+1 the final norm.
+  Tensor run(int64_t part, const Tensor& x);
+
+  Student& student_;
+  bool recompute_;
+  Tensor tokens_;
+  Tensor positions_;
+  std::unique_ptr<kvcache::Cache> cache_;
+  std::vector<Record> records_;
+};
+
+/// Walks one graph back from `out`; parameters gather their own gradients.
+/// @return  gradient for `in`; undefined where it does not ask for one
+Tensor pull(const Tensor& in, const Tensor& out, const Tensor& d_out);
+
+}  // namespace sterna::run
