@@ -86,6 +86,9 @@ function(sterna_test name)
       set_target_properties(${program} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
       target_compile_options(${program} PRIVATE -fPIC)
       target_link_libraries(${program} PRIVATE ${library} sterna_test_paths GTest::gtest_main)
+      if(label STREQUAL golden AND TARGET sterna::io)
+        target_link_libraries(${program} PRIVATE sterna::io)  # reads the reference sets
+      endif()
       install(TARGETS ${program} DESTINATION bin COMPONENT ${program} EXCLUDE_FROM_ALL)
       add_test(NAME ${name}.${label} COMMAND ${program}
                WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})

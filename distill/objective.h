@@ -6,21 +6,18 @@
 
 #include <ATen/ATen.h>
 
+#include "distill/logits.h"
 #include "recipes/recipe.h"
 
 namespace sterna::distill {
-
-using at::Tensor;
-
-/// Label of a position that carries no loss (padding, prompt).
-inline constexpr int64_t kIgnoreLabel = -100;
 
 /// How many sums each term of the objective divides by; from labels alone, so known on the host
 /// before the first forward pass of a step. Added up over micro-batches and ranks.
 using Counts = std::vector<double>;  // one entry per term
 
 /// What the head of one micro-batch is given. B sequences, T positions, D width (student's and
-/// teacher's may differ), V vocabulary.
+/// teacher's may differ), V vocabulary. Hidden states may be of another dtype than their head: the
+/// product is computed in the head's.
 struct HeadInputs {
   Tensor student_hidden;  ///< [B, T, D] after the final norm
   Tensor student_head;    ///< [V, D] compute dtype
@@ -38,19 +35,25 @@ struct HeadResult {
 
 /// A weighted sum of token losses on the logits: ground truth, soft cross-entropy or forward KL,
 /// each with a token weighting (uniform, TSLD). Walks the tokens in chunks and computes its own
-/// gradient: no [B, T, V] tensor exists for student or teacher.
+/// gradient: no [B, T, V] tensor exists for student or teacher (distill/head_pass.h).
 class Objective {
  public:
-  /// Reads the recipe's `[kd]` section.
+  /// Reads the recipe's `[kd]` section: `loss` (distill/term.h) and `chunk`, the tokens whose
+  /// logits exist at a time (0: as many as 224 MB hold, at most 512 or one sequence).
   explicit Objective(recipes::Section section);
   ~Objective();
+  Objective(Objective&&) noexcept;
+  Objective& operator=(Objective&&) noexcept;
 
   std::vector<std::string> term_names() const;  ///< as in log.jsonl: "gt", "kl", "tsld"
+  std::vector<double> term_weights() const;     ///< loss = sum of weight * sum / count
   bool needs_teacher() const;
 
-  /// @param labels  int64 [B, T] on the host
+  /// @param labels  int64 [B, T] on the host: one micro-batch
   Counts counts(const Tensor& labels) const;
 
+  /// Records nothing for autograd. A term whose total is 0 contributes nothing.
+  ///
   /// @param totals     counts of the whole global step
   /// @param head_grad  fp32 [V, D] that the head's gradient is added to; undefined where frozen
   HeadResult run(const HeadInputs& inputs, const Counts& totals, Tensor head_grad) const;

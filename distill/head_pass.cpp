@@ -1,0 +1,243 @@
+#include "distill/head_pass.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace sterna::distill {
+namespace {
+
+constexpr int64_t kLogitBytes = 224'000'000;  // student's and teacher's buffer together
+constexpr int64_t kFewTokens = 16;            // fewer starve the matrix product
+constexpr int64_t kManyTokens = 512;          // more gain nothing
+constexpr int64_t kHeadRows = 8192;           // of the head's gradient that are rounded at a time
+
+/// out = hidden * head^T for some tokens, in the head's dtype.
+void logits_into(const Tensor& out, const Tensor& hidden, const Tensor& head) {
+  Tensor target = out;
+  at::mm_out(target, hidden.to(head.scalar_type()), head.t());
+}
+
+Tensor flat(const Tensor& hidden) {
+  return hidden.detach().reshape({hidden.size(0) * hidden.size(1), hidden.size(2)});
+}
+
+void check(const HeadInputs& in, bool needs_teacher) {
+  TORCH_CHECK(in.student_hidden.dim() == 3 && in.student_head.dim() == 2 &&
+                  in.student_hidden.size(2) == in.student_head.size(1),
+              "objective: expected student hidden [B, T, D] and head [V, D], got ",
+              in.student_hidden.sizes(),
+              " and ",
+              in.student_head.sizes());
+  TORCH_CHECK(in.labels.dim() == 2 && in.labels.sizes() == in.student_hidden.sizes().slice(0, 2),
+              "objective: expected labels [B, T] beside hidden ",
+              in.student_hidden.sizes(),
+              ", got ",
+              in.labels.sizes());
+  TORCH_CHECK(!in.labels.is_cpu() || in.labels.numel() == 0 ||
+                  in.labels.max().item<int64_t>() < in.student_head.size(0),
+              "objective: a label lies beyond the head's ",
+              in.student_head.size(0),
+              " words");
+  if (!needs_teacher)
+    return;
+  TORCH_CHECK(in.teacher_hidden.defined() && in.teacher_head.defined(),
+              "objective: a term needs the teacher's hidden states and head");
+  TORCH_CHECK(in.teacher_head.size(0) == in.student_head.size(0) &&
+                  in.teacher_hidden.sizes().slice(0, 2) == in.labels.sizes(),
+              "objective: teacher's head ",
+              in.teacher_head.sizes(),
+              " and hidden ",
+              in.teacher_hidden.sizes(),
+              " do not fit the student's head ",
+              in.student_head.sizes(),
+              " and the labels ",
+              in.labels.sizes());
+}
+
+}  // namespace
+
+HeadPass::HeadPass(const std::vector<Term>& terms,
+                   const HeadInputs& inputs,
+                   const Counts& totals,
+                   Tensor head_grad)
+    : terms_(terms), in_(inputs), head_grad_(std::move(head_grad)) {
+  const bool taught =
+      std::any_of(terms.begin(), terms.end(), [](const Term& t) { return t.needs_teacher(); });
+  check(inputs, taught);
+  for (size_t i = 0; i < terms.size(); ++i)
+    scales_.push_back(totals[i] > 0 ? terms[i].weight / totals[i] : 0.0);
+  batch_ = inputs.labels.size(0);
+  length_ = inputs.labels.size(1);
+  vocab_ = inputs.student_head.size(0);
+  in_.student_hidden = flat(inputs.student_hidden);
+  in_.student_head = inputs.student_head.detach();
+  in_.labels = inputs.labels.reshape(-1).to(inputs.student_hidden.device());
+  if (taught) {
+    in_.teacher_hidden = flat(inputs.teacher_hidden);
+    in_.teacher_head = inputs.teacher_head.detach();
+  } else {
+    in_.teacher_hidden = in_.teacher_head = Tensor();
+  }
+  const auto device = inputs.student_hidden.device();
+  const auto wide = at::TensorOptions(device).dtype(at::kDouble);
+  for (size_t i = 0; i < terms.size(); ++i)
+    weights_.push_back(at::empty({batch_ * length_}, wide));
+  result_.sums = at::zeros({static_cast<int64_t>(terms.size())}, wide);
+  result_.d_hidden = at::empty_like(in_.student_hidden);
+}
+
+HeadResult HeadPass::run(int64_t chunk) {
+  const int64_t tokens = batch_ * length_;
+  if (tokens > 0) {
+    const int64_t limit = capacity(chunk);
+    plan_ = choose_plan(limit);
+    int64_t step = chunk > 0 ? limit : std::min(limit, kManyTokens);
+    if (plan_ == Plan::kWhole)
+      step = length_ * std::max<int64_t>(1, step / length_);
+    step = std::min(step, tokens);
+    allocate(step);
+    if (plan_ == Plan::kKnown)
+      weigh(0, tokens, Tensor());
+    if (plan_ == Plan::kTwoPass)
+      teacher_pass(step);
+    for (int64_t begin = 0; begin < tokens; begin += step)
+      chunk_pass(begin, std::min(step, tokens - begin));
+    if (plan_ == Plan::kScaled)
+      finish_scaled();
+  }
+  result_.d_hidden = result_.d_hidden.view({batch_, length_, result_.d_hidden.size(1)});
+  return result_;
+}
+
+int64_t HeadPass::capacity(int64_t chunk) const {
+  if (chunk > 0)
+    return chunk;
+  int64_t word = in_.student_head.element_size();
+  if (in_.teacher_head.defined())
+    word += in_.teacher_head.element_size();
+  return std::max(kFewTokens, kLogitBytes / (vocab_ * word));
+}
+
+HeadPass::Plan HeadPass::choose_plan(int64_t limit) const {
+  const bool late = std::any_of(
+      terms_.begin(), terms_.end(), [](const Term& t) { return t.weighting->needs_teacher(); });
+  if (!late)
+    return Plan::kKnown;
+  if (length_ <= limit)
+    return Plan::kWhole;
+  return one_direction() && !head_grad_.defined() ? Plan::kScaled : Plan::kTwoPass;
+}
+
+bool HeadPass::one_direction() const {
+  return std::all_of(terms_.begin(), terms_.end(), [&](const Term& t) {
+    return t.divergence->target() == terms_.front().divergence->target();
+  });
+}
+
+void HeadPass::allocate(int64_t tokens) {
+  const auto device = in_.student_hidden.device();
+  student_logits_ = at::empty({tokens, vocab_}, in_.student_head.options().device(device));
+  if (in_.teacher_head.defined())
+    teacher_logits_ = at::empty({tokens, vocab_}, in_.teacher_head.options().device(device));
+  if (plan_ == Plan::kScaled)
+    figures_ = at::empty({batch_ * length_, 8}, result_.sums.options());
+}
+
+/// Fills the weights of whole sequences.
+void HeadPass::weigh(int64_t begin, int64_t count, const Tensor& teacher_label_ce) {
+  TokenStats tokens;
+  tokens.labelled = (in_.labels.narrow(0, begin, count) >= 0).view({-1, length_});
+  if (teacher_label_ce.defined())
+    tokens.teacher_label_ce = teacher_label_ce.reshape({-1, length_});
+  for (size_t i = 0; i < terms_.size(); ++i)
+    weights_[i].narrow(0, begin, count).copy_(terms_[i].weighting->weights(tokens).reshape(-1));
+}
+
+void HeadPass::teacher_pass(int64_t step) {
+  const int64_t tokens = batch_ * length_;
+  const Tensor ce = at::empty({tokens}, result_.sums.options());
+  for (int64_t begin = 0; begin < tokens; begin += step) {
+    const int64_t count = std::min(step, tokens - begin);
+    const Tensor logits = teacher_logits_.narrow(0, 0, count);
+    logits_into(logits, in_.teacher_hidden.narrow(0, begin, count), in_.teacher_head);
+    const Logits alone{logits, Tensor(), in_.labels.narrow(0, begin, count)};
+    ce.narrow(0, begin, count).copy_(logit_figures(alone).label_ce());
+  }
+  weigh(0, tokens, ce);
+}
+
+void HeadPass::chunk_pass(int64_t begin, int64_t count) {
+  const Tensor hidden = in_.student_hidden.narrow(0, begin, count);
+  Logits logits{student_logits_.narrow(0, 0, count), Tensor(), in_.labels.narrow(0, begin, count)};
+  logits_into(logits.student, hidden, in_.student_head);
+  if (teacher_logits_.defined()) {
+    logits.teacher = teacher_logits_.narrow(0, 0, count);
+    logits_into(logits.teacher, in_.teacher_hidden.narrow(0, begin, count), in_.teacher_head);
+  }
+  const LogitFigures figures = logit_figures(logits);
+  if (plan_ == Plan::kWhole)
+    weigh(begin, count, figures.teacher_label_ce());
+  if (plan_ == Plan::kScaled)
+    figures_.narrow(0, begin, count).copy_(figures.table);
+  else
+    add_sums(begin, count, figures);
+  logits_to_gradient_(
+      logits, figures, plan_ == Plan::kScaled ? unit_pull(count) : pull(begin, count));
+
+  Tensor d_hidden = result_.d_hidden.narrow(0, begin, count);
+  if (d_hidden.scalar_type() == in_.student_head.scalar_type())
+    at::mm_out(d_hidden, logits.student, in_.student_head);
+  else
+    d_hidden.copy_(at::mm(logits.student, in_.student_head));
+  if (head_grad_.defined())
+    add_head_gradient(logits.student, hidden);
+}
+
+void HeadPass::add_sums(int64_t begin, int64_t count, const LogitFigures& figures) {
+  for (size_t i = 0; i < terms_.size(); ++i) {
+    const Tensor losses = terms_[i].divergence->per_token(figures);
+    const Tensor weights = weights_[i].narrow(0, begin, count);
+    result_.sums[static_cast<int64_t>(i)].add_((weights * losses).sum());
+  }
+}
+
+Pull HeadPass::pull(int64_t begin, int64_t count) const {
+  const Tensor pull = at::zeros({count, 2}, result_.sums.options());
+  for (size_t i = 0; i < terms_.size(); ++i) {
+    const int64_t column = terms_[i].divergence->target() == Target::kLabel ? 1 : 0;
+    pull.select(1, column).add_(weights_[i].narrow(0, begin, count), scales_[i]);
+  }
+  return pull.to(at::kFloat);
+}
+
+Pull HeadPass::unit_pull(int64_t count) const {
+  const Tensor pull = at::zeros({count, 2}, result_.sums.options().dtype(at::kFloat));
+  const bool label = terms_.front().divergence->target() == Target::kLabel;
+  pull.select(1, label ? 1 : 0).fill_(1);
+  return pull;
+}
+
+void HeadPass::add_head_gradient(const Tensor& d_logits, const Tensor& hidden) {
+  if (d_logits.scalar_type() == at::kFloat) {
+    head_grad_.addmm_(d_logits.t(), hidden.to(at::kFloat));
+    return;
+  }
+  // A low-precision product is rounded before it is added: by parts of the head, so that no second
+  // [V, D] exists.
+  const Tensor narrow_hidden = hidden.to(d_logits.scalar_type());
+  for (int64_t row = 0; row < vocab_; row += kHeadRows) {
+    const int64_t rows = std::min(kHeadRows, vocab_ - row);
+    head_grad_.narrow(0, row, rows).add_(at::mm(d_logits.narrow(1, row, rows).t(), narrow_hidden));
+  }
+}
+
+void HeadPass::finish_scaled() {
+  const int64_t tokens = batch_ * length_;
+  const LogitFigures figures{figures_};
+  weigh(0, tokens, figures.teacher_label_ce());
+  add_sums(0, tokens, figures);
+  const bool label = terms_.front().divergence->target() == Target::kLabel;
+  result_.d_hidden.mul_(pull(0, tokens).select(1, label ? 1 : 0).unsqueeze(1));
+}
+
+}  // namespace sterna::distill
