@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kvcache/rope.h"
+#include "trainer/io/gguf.h"
 
 namespace sterna::model {
 
@@ -21,7 +22,7 @@ struct DecoderConfig {
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
   int64_t max_positions = 0;
-  double norm_eps = 1e-5;
+  double norm_eps = 1e-6;
   bool attention_bias = false;
   bool mlp_bias = false;
   bool tied = false;  ///< the head reads the embedding matrix
@@ -38,5 +39,9 @@ struct DecoderConfig {
 /// Reads config.json (transformers 4 and 5 spellings) with generation_config.json where present.
 /// @throws recipes::UserError  naming file and key
 DecoderConfig read_hf_config(const std::filesystem::path& folder);
+
+/// Reads the metadata of a GGUF file of architecture llama; biases and a head of its own are known
+/// by their tensors. @throws recipes::UserError  naming file and key
+DecoderConfig read_gguf_config(const io::Gguf& file);
 
 }  // namespace sterna::model

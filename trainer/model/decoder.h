@@ -1,9 +1,7 @@
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -16,31 +14,38 @@ namespace sterna::model {
 
 using at::Tensor;
 
-/// One parameter of a model under its Hugging Face name. `value` is what the model computes with;
-/// masters, moments and quantizers belong to the trainer.
+/// One parameter of a model under its Hugging Face name. Masters, moments and quantizers belong to
+/// the trainer, which once a step writes `value` in place (value->copy_(...), no autograd history)
+/// and zeroes and reads `grad`.
 struct Parameter {
-  std::string name;  ///< "model.layers.0.mlp.up_proj.weight"
-  Tensor* value;     ///< into the model
-  Tensor* grad;      ///< fp32 buffer that backward adds to; undefined where frozen
-  bool matrix;       ///< a weight of a quant::Linear or the embedding: may be quantized
+  std::string name;            ///< "model.layers.0.mlp.up_proj.weight"
+  std::vector<int64_t> shape;  ///< as the configuration says, also before weights are loaded
+  Tensor* value;  ///< into the model: compute dtype for matrices, fp32 for norms and biases
+  Tensor* grad;   ///< into the model: set it to fp32 zeros to train, to undefined to freeze;
+                  ///< backward adds to it in place
+  bool matrix;    ///< a weight of a quant::Linear, the head or the embedding: may be quantized
 };
 
 /// A causal transformer as a list of layers one can step through: teacher and student advance side
 /// by side, so one layer of teacher activations is alive at a time. Runs on one device; knows
 /// nothing of ranks, files or schedules.
+///
+/// Every step runs under autograd: it gives a graph where its input requires grad or a parameter
+/// it uses has a gradient buffer.
 /// B sequences, T tokens, D width, V vocabulary, L layers.
 class Decoder {
  public:
   /// All weights undefined; load.h fills them.
-  explicit Decoder(const DecoderConfig& config);
+  Decoder(const DecoderConfig& config, at::ScalarType compute_dtype);
   ~Decoder();
   Decoder(Decoder&&) noexcept;
   Decoder& operator=(Decoder&&) noexcept;
 
   const DecoderConfig& config() const;
   std::shared_ptr<const kvcache::Rope> rope() const;
+  at::ScalarType compute_dtype() const;
 
-  /// int64 [B, T] -> [B, T, D]
+  /// int64 [B, T] -> [B, T, D] in the compute dtype
   Tensor embed(const Tensor& tokens) const;
 
   /// One block: [B, T, D] -> [B, T, D]. The residual stream keeps the dtype of `x`.
@@ -49,13 +54,13 @@ class Decoder {
                const Tensor& positions,
                kvcache::Cache& cache) const;
 
-  /// The final norm: what the head reads, [B, T, D].
+  /// The final norm: what the head reads, [B, T, D] in the compute dtype.
   Tensor final_norm(const Tensor& x) const;
 
   /// Logits [..., V] in the compute dtype.
   Tensor head(const Tensor& hidden) const;
 
-  /// The matrix that head() multiplies with, [V, D]; the embedding where tied.
+  /// The matrix that head() multiplies with, [V, D]; the embedding, with its gradient, where tied.
   quant::Linear& head_linear();
   const quant::Linear& head_linear() const;
 
@@ -66,13 +71,12 @@ class Decoder {
   std::vector<quant::Linear*> linears();
   std::vector<quant::Linear*> linears_of_layer(int64_t index);
 
-  /// Every parameter once (a tied head is its embedding), in a fixed order.
+  /// Every parameter once (a tied head is its embedding), in a fixed order. The pointers stay
+  /// valid when the decoder is moved.
   std::vector<Parameter> parameters();
 
-  /// Gradients of parameters that autograd holds (norms, biases) and the embedding's rows are
-  /// added to Parameter::grad by backward_* of the layer tape (trainer/run/tape.h).
-  void set_compute_dtype(at::ScalarType dtype);
-  at::ScalarType compute_dtype() const;
+  /// Moves every weight and gradient buffer.
+  void move_to(at::Device device);
 
  private:
   struct Body;

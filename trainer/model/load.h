@@ -15,7 +15,7 @@ enum class CheckpointKind {
   kHuggingFace,    ///< folder with config.json and safetensors
   kGguf,           ///< one GGUF file
   kSternaExport,   ///< folder with sterna.json: packed codes, scales and scheme
-  kRun,            ///< a run folder: stands for its newest complete checkpoint
+  kRun,            ///< a run folder; inspect() gives its newest complete checkpoint instead
   kRunCheckpoint,  ///< checkpoints/step-N of a run folder
 };
 
@@ -38,8 +38,9 @@ struct Weights {
 };
 Weights read_weights(const CheckpointInfo& info);
 
-/// Opens, reads and builds in one call. Every expected tensor must be there with its shape; a
-/// missing, misshapen or unexpected one is named with the file.
+/// Opens, reads and builds in one call, tensor by tensor: beside the model only one tensor in fp32
+/// and the mapped file are needed (runs and exports: their weights in fp32). Every expected tensor
+/// must be there with its shape; a missing, misshapen or unexpected one is named with the file.
 Decoder load_decoder(const CheckpointInfo& info, at::ScalarType compute_dtype);
 
 }  // namespace sterna::model
