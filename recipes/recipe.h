@@ -155,7 +155,7 @@ class Section {
   /// Full key in messages: "quant.rule[0].match"; of the section itself for an empty name.
   std::string key(std::string_view name = "") const;
 
-  /// "file:line:column" of `name`, or of this table where the recipe does not hold it.
+  /// "file:line:column" of `name`, or of the innermost table around it that the recipe holds.
   std::string where(std::string_view name = "") const;
 
   /// @throws RecipeError  "file:line:column: 'key': why"

@@ -263,10 +263,18 @@ std::string Section::key(std::string_view name) const {
 }
 
 std::string Section::where(std::string_view name) const {
-  const Value* v = find(name);
-  if (v == nullptr)
-    v = find("");
-  return v == nullptr || v->place.file.empty() ? state_->origin : v->place.text();
+  const Value* node = &state_->written;
+  const Place* nearest = &node->place;
+  const auto step_to = [&](std::string_view key, int64_t index) {
+    node = descend(node, key, index);
+    if (node != nullptr && !node->place.file.empty())
+      nearest = &node->place;
+  };
+  for (const Step& step : path_)
+    step_to(step.key, step.index);
+  if (!name.empty())
+    step_to(name, -1);
+  return nearest == &state_->written.place ? state_->origin : nearest->text();
 }
 
 void Section::fail(std::string_view name, const std::string& why) const {

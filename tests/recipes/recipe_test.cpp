@@ -69,7 +69,9 @@ TEST(Recipe, UnknownComponentSuggestsAName) {
 }
 
 TEST(Recipe, MissingComponentIsNamed) {
-  EXPECT_EQ(build_error("[part]\n"), "r.toml: 'part.kind': missing; expected a component's name");
+  EXPECT_EQ(build_error("[part]\n"),
+            "r.toml:1:2: 'part.kind': missing; expected a component's name");
+  EXPECT_EQ(build_error(""), "r.toml: 'part.kind': missing; expected a component's name");
 }
 
 TEST(Recipe, ValueErrorsNamePlaceExpectationAndFinding) {

@@ -1,6 +1,6 @@
 #include <ostream>
 
-#include "recipes/components.h"
+#include "quant/quantizer.h"
 #include "recipes/suggest.h"
 #include "trainer/cli/command.h"
 
@@ -9,7 +9,9 @@ namespace {
 
 /// Every registry. To add one: a line here.
 std::vector<const recipes::Components*> registries() {
-  return {};
+  return {
+      &quant::quantizers(),
+  };
 }
 
 int run(const Invocation& typed, Streams streams) {

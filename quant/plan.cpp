@@ -1,0 +1,86 @@
+#include "quant/plan.h"
+
+#include "recipes/glob.h"
+
+namespace sterna::quant {
+namespace {
+
+constexpr const char* kNone = "none";
+
+}  // namespace
+
+Plan::Entry Plan::read_entry(recipes::Section section,
+                             const recipes::Registry<Quantizer>& registry,
+                             const char* fallback) {
+  Entry entry;
+  recipes::Section own = section.sub("weight");
+  entry.scheme = own.selected(fallback);
+  if (entry.scheme != kNone)
+    entry.make = registry.maker_named(entry.scheme, own);
+  return entry;
+}
+
+Plan Plan::read(recipes::Section quant, const recipes::Registry<Quantizer>& registry) {
+  Plan plan;
+  plan.default_ = read_entry(quant, registry, kNone);
+  for (recipes::Section rule : quant.tables("rule")) {
+    std::string match;
+    rule("match", match, "module paths that the rule is for; * stands for anything");
+    if (match.empty())
+      rule.fail("match", "expected a module path, for example \"*.down_proj\"");
+    Entry entry = read_entry(rule, registry, "");
+    entry.match = match;
+    entry.where = rule.where("match") + ": '" + rule.key("match") + "'";
+    plan.rules_.push_back(std::move(entry));
+  }
+  return plan;
+}
+
+void Plan::require_matches(const std::vector<std::string>& modules) const {
+  for (const Entry& rule : rules_) {
+    bool matched = false;
+    for (const std::string& module : modules)
+      matched = matched || recipes::glob_matches(rule.match, module);
+    if (!matched)
+      throw recipes::RecipeError(rule.where + ": \"" + rule.match +
+                                 "\" matches no weight matrix of this model; the nearest is '" +
+                                 recipes::nearest_to_glob(rule.match, modules) + "'");
+  }
+}
+
+const Plan::Entry* Plan::entry_of(const std::string& module, Place place) const {
+  for (const Entry& rule : rules_) {
+    if (recipes::glob_matches(rule.match, module))
+      return &rule;
+  }
+  return place == Place::kBlock ? &default_ : nullptr;
+}
+
+std::unique_ptr<Quantizer> Plan::build(const std::string& module, Place place) const {
+  const Entry* entry = entry_of(module, place);
+  return entry == nullptr || !entry->make ? nullptr : entry->make();
+}
+
+std::string Plan::rule_of(const std::string& module, Place place) const {
+  const Entry* entry = entry_of(module, place);
+  if (entry == nullptr)
+    return "outside the blocks";
+  if (entry == &default_)
+    return "default";
+  return "rule " + std::to_string(entry - rules_.data() + 1) + ": " + entry->match;
+}
+
+std::string Plan::scheme_of(const std::string& module, Place place) const {
+  const Entry* entry = entry_of(module, place);
+  return entry == nullptr ? kNone : entry->scheme;
+}
+
+bool Plan::empty() const {
+  for (const Entry& rule : rules_) {
+    if (rule.make)
+      return false;
+  }
+  return !default_.make;
+}
+
+}  // namespace sterna::quant

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "quant/quantizer.h"
+
+namespace sterna::quant {
+
+/// Where in the model a weight matrix stands.
+enum class Place {
+  kBlock,    ///< a linear of a decoder block: `[quant] weight` is its default
+  kOutside,  ///< embedding or head: quantized only where a rule matches it
+};
+
+/// Which quantizer each weight matrix gets: the recipe's `[quant]`.
+///
+///   [quant]
+///   weight = { name = "seq", bits = 2 }   # the default; "none" keeps full precision
+///   [[quant.rule]]                        # the first rule that matches wins
+///   match = "*.down_proj"                 # globs module paths without ".weight"
+///   weight = "none"
+class Plan {
+ public:
+  /// Reads the default and every rule; no `weight` means full precision.
+  static Plan read(recipes::Section quant,
+                   const recipes::Registry<Quantizer>& registry = quantizers());
+
+  /// @throws recipes::RecipeError  for a rule that matches none of `modules`, with the nearest
+  void require_matches(const std::vector<std::string>& modules) const;
+
+  /// A new quantizer for that matrix, or null where it stays in full precision.
+  /// @param module  Hugging Face path without ".weight", "model.layers.3.mlp.down_proj"
+  std::unique_ptr<Quantizer> build(const std::string& module, Place place = Place::kBlock) const;
+
+  /// What decides about that matrix: "rule 1: *.down_proj", "default", or "outside the blocks".
+  std::string rule_of(const std::string& module, Place place = Place::kBlock) const;
+
+  /// Registered name of that matrix's quantizer, or "none".
+  std::string scheme_of(const std::string& module, Place place = Place::kBlock) const;
+
+  /// True where no matrix at all can be quantized.
+  bool empty() const;
+
+ private:
+  struct Entry {
+    std::string match;   // empty for the default
+    std::string where;   // "recipe.toml:7:1: 'quant.rule[0].match'"
+    std::string scheme;  // "none": make is empty
+    recipes::Registry<Quantizer>::Maker make;
+  };
+  static Entry read_entry(recipes::Section section,
+                          const recipes::Registry<Quantizer>& registry,
+                          const char* fallback);
+  /// Null where nothing applies.
+  const Entry* entry_of(const std::string& module, Place place) const;
+
+  std::vector<Entry> rules_;
+  Entry default_;
+};
+
+}  // namespace sterna::quant
