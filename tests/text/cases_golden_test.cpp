@@ -1,29 +1,20 @@
-// Ids and decoded text as Hugging Face tokenizers, SentencePiece and llama.cpp give them, on the
-// reference sets.
-#include <cstdlib>
+// Ids and decoded text as Hugging Face tokenizers, SentencePiece and llama.cpp give them: on small
+// tokenizers of our own (scripts/golden/make_tokenizers.py) and on the reference sets.
 #include <fstream>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include "tests/support/data.h"
+#include "tests/support/tokenizers.h"
 #include "trainer/text/tokenizer.h"
 
 namespace sterna::text {
 namespace {
 
-std::filesystem::path smollm2() {
-  const char* cache = std::getenv("STERNA_CACHE");
-  const char* home = std::getenv("HOME");
-  const std::filesystem::path folder =
-      cache != nullptr ? std::filesystem::path(cache)
-                       : std::filesystem::path(home == nullptr ? "" : home) / ".cache/sterna";
-  return folder / "models/SmolLM2-135M-Instruct.Q4_1.gguf";
-}
-
-void expect_cases(const std::filesystem::path& tokenizer_path, const std::string& name) {
-  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(tokenizer_path);
-  std::ifstream file(tests::data_dir() / "tokenizers/cases" / (name + ".json"));
+void expect_cases(const std::filesystem::path& path, const std::filesystem::path& cases) {
+  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(path);
+  std::ifstream file(cases);
   const nlohmann::json set = nlohmann::json::parse(file);
   ASSERT_GT(set.at("cases").size(), 0u);
   for (const nlohmann::json& one : set.at("cases")) {
@@ -34,32 +25,61 @@ void expect_cases(const std::filesystem::path& tokenizer_path, const std::string
   }
 }
 
+void expect_reference(const std::filesystem::path& path, const std::string& name) {
+  expect_cases(path, tests::data_dir() / "tokenizers/cases" / (name + ".json"));
+}
+
+class SmallTokenizer : public testing::TestWithParam<const char*> {};
+
+TEST_P(SmallTokenizer, GivesTheIdsAndTextOfItsMaker) {
+  const std::filesystem::path folder = tests::golden_tokenizers();
+  const std::string file = GetParam();
+  const std::string name = file.substr(0, file.find('.'));
+  expect_cases(folder / file, folder / (name + ".cases.json"));
+}
+
+INSTANTIATE_TEST_SUITE_P(All,
+                         SmallTokenizer,
+                         testing::Values("gpt2.json",
+                                         "smollm.json",
+                                         "llama3.json",
+                                         "qwen2.json",
+                                         "mapped.json",
+                                         "fallback.json",
+                                         "metaspace.json",
+                                         "words.json",
+                                         "patterns.json",
+                                         "bpe.model",
+                                         "unigram.model"),
+                         [](const auto& one) {
+                           const std::string file = one.param;
+                           return file.substr(0, file.find('.'));
+                         });
+
 TEST(TokenizerCases, ByteLevelBpeWithDigitsAgreesWithHuggingFace) {
   STERNA_REQUIRE_DATA("tokenizers/cases/sterna4096.json");
-  expect_cases(tests::data_dir() / "sterna7m", "sterna4096");
+  expect_reference(tests::data_dir() / "sterna7m", "sterna4096");
 }
 
 TEST(TokenizerCases, NfcAndNormalizedAddedTokensAgreeWithHuggingFace) {
   STERNA_REQUIRE_DATA("tokenizers/cases/gpt-neox-olmo.json");
-  expect_cases(tests::data_dir() / "tokenizers/gpt-neox-olmo", "gpt-neox-olmo");
+  expect_reference(tests::data_dir() / "tokenizers/gpt-neox-olmo", "gpt-neox-olmo");
 }
 
 TEST(TokenizerCases, ByteFallbackBpeAgreesWithHuggingFace) {
   STERNA_REQUIRE_DATA("tokenizers/cases/tok512-json.json");
-  expect_cases(tests::data_dir() / "stories260K/hf/tokenizer.json", "tok512-json");
+  expect_reference(tests::data_dir() / "stories260K/hf/tokenizer.json", "tok512-json");
 }
 
 TEST(TokenizerCases, SentencePieceModelAgreesWithSentencePiece) {
   STERNA_REQUIRE_DATA("tokenizers/cases/tok512-spm.json");
-  expect_cases(tests::data_dir() / "stories260K/tok512.model", "tok512-spm");
+  expect_reference(tests::data_dir() / "stories260K/tok512.model", "tok512-spm");
 }
 
 TEST(TokenizerCases, TokenizerInsideGgufAgreesWithHuggingFaceAndLlamaCpp) {
   STERNA_REQUIRE_DATA("tokenizers/cases/smollm2-gguf.json");
-  if (!std::filesystem::exists(smollm2())) {
-    GTEST_SKIP() << "model absent: " << smollm2() << " (scripts/test installs it)";
-  }
-  expect_cases(smollm2(), "smollm2-gguf");
+  STERNA_REQUIRE_SMOLLM2();
+  expect_reference(tests::smollm2(), "smollm2-gguf");
 }
 
 }  // namespace
