@@ -5,13 +5,13 @@
 #include <memory>
 #include <string>
 
-#include "trainer/text/tokenizer.h"
+#include "tests/support/paths.h"
 
 namespace sterna::tests {
 
 /// The small tokenizers made by scripts/golden/make_tokenizers.py.
 inline std::filesystem::path golden_tokenizers() {
-  return std::filesystem::path(STERNA_SOURCE_DIR) / "tests/golden/tokenizers";
+  return source_dir() / "tests/golden/tokenizers";
 }
 
 /// Where scripts/test puts SmolLM2.

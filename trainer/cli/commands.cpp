@@ -4,10 +4,12 @@ namespace sterna::cli {
 
 // The list of verbs. To add one: declare it here, call it below.
 Command list_command();
+Command tokenize_command();
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all{
       list_command(),
+      tokenize_command(),
   };
   return all;
 }
