@@ -60,11 +60,13 @@ class AffineLearned final : public Quantizer {
     const Groups groups("affine_learned", w, config_.group);
     scale_ = at::ones(groups.scales_shape());
     zero_ = at::zeros(groups.scales_shape());
+    auto* scale = scale_.mutable_data_ptr<float>();
+    auto* zero = zero_.mutable_data_ptr<float>();
     const float* x = w.const_data_ptr<float>();
     const int64_t n = groups.length();
     const auto keep = [&](const AsymGrid& grid, int64_t at) {
-      scale_.mutable_data_ptr<float>()[at] = grid.scale;
-      zero_.mutable_data_ptr<float>()[at] = grid.zero;
+      scale[at] = grid.scale;
+      zero[at] = grid.zero;
     };
     const auto measure = [&](const Run& run) {
       AsymExtent full = codes_.extent(x + run.at, n);
@@ -101,9 +103,15 @@ class AffineLearned final : public Quantizer {
     check_ready(groups);
     Encoded e = codes_.encoded(groups);
     const float* x = w.const_data_ptr<float>();
-    for (int64_t at = 0; at < scale_.numel(); ++at)
-      codes_.set(e, at, grid_in_use(at));
-    groups.each([&](const Run& run) { codes_.write(e, x, run, groups.length()); });
+    const AsymCodes::Target to = AsymCodes::target(e);
+    const Learned learned = this->learned();
+    if (groups.whole())
+      codes_.set(to, 0, grid_in_use(learned, 0));
+    groups.each([&](const Run& run) {
+      if (!groups.whole())
+        codes_.set(to, run.scale, grid_in_use(learned, run.scale));
+      codes_.write(to, x, run, groups.length());
+    });
     return e;
   }
 
@@ -116,15 +124,17 @@ class AffineLearned final : public Quantizer {
     auto* dw = result.w.mutable_data_ptr<float>();
     auto* dscale = result.params[0].mutable_data_ptr<float>();
     auto* dzero = result.params[1].mutable_data_ptr<float>();
+    const Learned learned = this->learned();
     const auto measure = [&](const Run& run) {
-      const AsymGrid by = grid_in_use(run.scale);
+      const AsymGrid by = grid_in_use(learned, run.scale);
       const auto flow = kernels::uniform_gradient(
           x + run.at, g + run.at, groups.length(), codes_.grid(by.scale, by.zero), dw + run.at);
       return Flow{flow.scale, flow.outside};
     };
     const auto settle = [&](const Flow& flow, int64_t at) {
       dscale[at] = static_cast<float>(flow.scale);
-      dzero[at] = static_cast<float>(-static_cast<double>(grid_in_use(at).scale) * flow.outside);
+      const double scale = grid_in_use(learned, at).scale;
+      dzero[at] = static_cast<float>(-scale * flow.outside);
     };
     groups.by_scale(measure, settle, [](const Run&) {});
     return result;
@@ -148,12 +158,20 @@ class AffineLearned final : public Quantizer {
       const auto found = codes_.search(full, whole, error);
       return {found.fraction * whole, found.zero};
     }
-    return {whole, -std::nearbyint(full.min / whole)};
+    return {whole, -std::rint(full.min / whole)};
   }
 
-  AsymGrid grid_in_use(int64_t at) const {
-    const float scale = std::clamp(scale_.const_data_ptr<float>()[at], kLeastScale, kMostScale);
-    const float zero = std::nearbyint(zero_.const_data_ptr<float>()[at]);
+  struct Learned {
+    const float* scale;
+    const float* zero;
+  };
+  Learned learned() const {
+    return {scale_.const_data_ptr<float>(), zero_.const_data_ptr<float>()};
+  }
+
+  AsymGrid grid_in_use(const Learned& learned, int64_t at) const {
+    const float scale = std::clamp(learned.scale[at], kLeastScale, kMostScale);
+    const float zero = std::rint(learned.zero[at]);
     return {round_scale(scale, codes_.scale_dtype()), std::clamp(zero, 0.0f, codes_.top())};
   }
 

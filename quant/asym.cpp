@@ -33,7 +33,7 @@ AsymGrid AsymCodes::mean_grid(const AsymExtent& full, int64_t weights) const {
   const float step = gaussian_step(int64_t{1} << bits_) * static_cast<float>(full.sum_abs / count);
   const float scale = round_scale(step, scale_dtype_);
   const float middle = top_ / 2 - static_cast<float>(full.sum / count) / scale;
-  return {scale, std::clamp(std::nearbyint(middle), 0.0f, top_)};
+  return {scale, std::clamp(std::rint(middle), 0.0f, top_)};
 }
 
 AsymCodes::Zeros AsymCodes::zeros_about(float centre, float scale) const {
@@ -47,19 +47,24 @@ Encoded AsymCodes::encoded(const Groups& groups) const {
   return e;
 }
 
-void AsymCodes::set(Encoded& e, int64_t at, const AsymGrid& by) const {
-  e.scales.mutable_data_ptr<float>()[at] = by.scale;
-  e.zeros.mutable_data_ptr<float>()[at] = by.zero - stored_less_;
+AsymCodes::Target AsymCodes::target(Encoded& e) {
+  return {e.scales.mutable_data_ptr<float>(),
+          e.zeros.mutable_data_ptr<float>(),
+          e.codes.mutable_data_ptr<int8_t>()};
 }
 
-void AsymCodes::write(Encoded& e, const float* w, const Run& run, int64_t n) const {
-  const float scale = e.scales.const_data_ptr<float>()[run.scale];
-  const float stored = e.zeros.const_data_ptr<float>()[run.scale];
+void AsymCodes::set(const Target& to, int64_t at, const AsymGrid& by) const {
+  to.scales[at] = by.scale;
+  to.zeros[at] = by.zero - stored_less_;
+}
+
+void AsymCodes::write(const Target& to, const float* w, const Run& run, int64_t n) const {
+  const float stored = to.zeros[run.scale];
   kernels::uniform_codes(w + run.at,
                          n,
-                         grid(scale, stored + stored_less_),
+                         grid(to.scales[run.scale], stored + stored_less_),
                          static_cast<int32_t>(stored),
-                         e.codes.mutable_data_ptr<int8_t>() + run.at);
+                         to.codes + run.at);
 }
 
 }  // namespace sterna::quant

@@ -65,9 +65,18 @@ class AsymCodes {
   /// Empty Encoded with zeros. Codes of 8 bits are stored less 128, so that they fit int8.
   Encoded encoded(const Groups& groups) const;
 
-  /// Writes scale, zero and codes of one run into `e`.
-  void set(Encoded& e, int64_t at, const AsymGrid& by) const;
-  void write(Encoded& e, const float* w, const Run& run, int64_t n) const;
+  /// Where encode writes; fetched once, because asking a tensor for its data costs as much as
+  /// rounding a group.
+  struct Target {
+    float* scales;
+    float* zeros;
+    int8_t* codes;
+  };
+  static Target target(Encoded& e);
+
+  void set(const Target& to, int64_t at, const AsymGrid& by) const;
+  /// Codes of the run of n weights at `w`, on the grid that set() left.
+  void write(const Target& to, const float* w, const Run& run, int64_t n) const;
 
  private:
   struct Zeros {

@@ -87,6 +87,8 @@ class MinmaxAsym final : public Quantizer {
   Encoded encode(const Tensor& w) const override {
     const Groups groups("minmax_asym", w, config_.group);
     Encoded e = codes_.encoded(groups);
+    const AsymCodes::Target to = AsymCodes::target(e);
+    const Searched searched = this->searched();
     const float* x = w.const_data_ptr<float>();
     const int64_t n = groups.length();
     groups.by_scale(
@@ -98,8 +100,10 @@ class MinmaxAsym final : public Quantizer {
           }
           return full;
         },
-        [&](const AsymExtent& full, int64_t at) { codes_.set(e, at, grid_of(full, groups, at)); },
-        [&](const Run& run) { codes_.write(e, x, run, n); });
+        [&](const AsymExtent& full, int64_t at) {
+          codes_.set(to, at, grid_of(full, groups, searched, at));
+        },
+        [&](const Run& run) { codes_.write(to, x, run, n); });
     return e;
   }
 
@@ -125,16 +129,28 @@ class MinmaxAsym final : public Quantizer {
     return std::max(full.max - full.min, kLeastRange) / codes_.top();
   }
 
-  AsymGrid grid_of(const AsymExtent& full, const Groups& groups, int64_t at) const {
+  /// What init() found, or null.
+  struct Searched {
+    const float* clip = nullptr;
+    const float* zero = nullptr;
+  };
+  Searched searched() const {
+    if (!clip_.defined())
+      return {};
+    return {clip_.const_data_ptr<float>(), zero_.const_data_ptr<float>()};
+  }
+
+  AsymGrid grid_of(const AsymExtent& full,
+                   const Groups& groups,
+                   const Searched& searched,
+                   int64_t at) const {
     if (init_ == Init::kMean)
       return codes_.mean_grid(full, groups.weights_per_scale());
     const float whole = scale_of(full);
-    if (clip_.defined()) {
-      const float clip = clip_.const_data_ptr<float>()[at];
-      return {round_scale(clip * whole, codes_.scale_dtype()), zero_.const_data_ptr<float>()[at]};
-    }
+    if (searched.clip != nullptr)
+      return {round_scale(searched.clip[at] * whole, codes_.scale_dtype()), searched.zero[at]};
     const float scale = round_scale(whole, codes_.scale_dtype());
-    return {scale, std::clamp(-std::nearbyint(full.min / scale), 0.0f, codes_.top())};
+    return {scale, std::clamp(-std::rint(full.min / scale), 0.0f, codes_.top())};
   }
 
   Config config_;
