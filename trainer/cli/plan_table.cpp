@@ -1,0 +1,133 @@
+#include "trainer/cli/plan_table.h"
+
+#include <array>
+#include <cstdio>
+#include <ostream>
+#include <tuple>
+
+#include "quant/encoded.h"
+
+namespace sterna::cli {
+namespace {
+
+std::string module_of(const std::string& tensor) {
+  constexpr std::string_view kSuffix = ".weight";
+  return tensor.ends_with(kSuffix) ? tensor.substr(0, tensor.size() - kSuffix.size()) : tensor;
+}
+
+std::string shape_of(const PlannedMatrix& m) {
+  return "[" + std::to_string(m.rows) + ", " + std::to_string(m.columns) + "]";
+}
+
+/// Encodes a zero matrix, which costs what the real one costs in bits and shows a scheme that does
+/// not fit. Every row costs the same unless one scale serves them all.
+double bits_of_zeros(quant::Quantizer& quantizer, const PlannedMatrix& m) {
+  constexpr int64_t kFewRows = 8;
+  const bool whole = quantizer.group(m.columns) == 0;
+  const at::Tensor w =
+      at::zeros({whole ? m.rows : std::min(m.rows, kFewRows), m.columns}, at::kFloat);
+  quantizer.init(w);
+  return quant::bits_per_weight(quantizer.encode(w));
+}
+
+void fill(const quant::Plan& plan, PlannedMatrix& m) {
+  const std::string module = module_of(m.tensor);
+  m.rule = plan.rule_of(module, m.place);
+  m.scheme = plan.scheme_of(module, m.place);
+  m.bits_per_weight = kFullPrecisionBits;
+  const auto quantizer = plan.build(module, m.place);
+  if (quantizer == nullptr)
+    return;
+  m.bits = quantizer->bits();
+  m.group = quantizer->group(m.columns);
+  m.bits_per_weight = bits_of_zeros(*quantizer, m);
+}
+
+std::string decimals(double value) {
+  std::array<char, 32> buffer{};
+  std::snprintf(buffer.data(), buffer.size(), "%.4f", value);
+  return buffer.data();
+}
+
+using Line = std::array<std::string, 7>;
+
+Line line_of(const PlannedMatrix& m) {
+  const bool full = m.bits == 0;
+  const std::string group = m.group == 0           ? "matrix"
+                            : m.group == m.columns ? "row"
+                                                   : std::to_string(m.group);
+  return {m.tensor,
+          shape_of(m),
+          m.rule,
+          m.scheme,
+          full ? "-" : std::to_string(m.bits),
+          full ? "-" : group,
+          decimals(m.bits_per_weight)};
+}
+
+void print_aligned(const std::vector<Line>& lines, std::ostream& out) {
+  std::array<size_t, std::tuple_size_v<Line>> widths{};
+  for (const Line& line : lines) {
+    for (size_t i = 0; i < line.size(); ++i)
+      widths[i] = std::max(widths[i], line[i].size());
+  }
+  for (const Line& line : lines) {
+    std::string text;
+    for (size_t i = 0; i < line.size(); ++i)
+      text += line[i] + std::string(widths[i] - line[i].size() + 2, ' ');
+    text.erase(text.find_last_not_of(' ') + 1);
+    out << text << "\n";
+  }
+}
+
+/// Weights and their bits, added up.
+struct Total {
+  int64_t matrices = 0;
+  double weights = 0;
+  double bits = 0;
+
+  void add(const PlannedMatrix& m) {
+    const double size = static_cast<double>(m.rows) * static_cast<double>(m.columns);
+    ++matrices;
+    weights += size;
+    bits += size * m.bits_per_weight;
+  }
+  std::string text() const {
+    return std::to_string(matrices) + " matrices, " +
+           std::to_string(static_cast<int64_t>(weights)) + " weights, " +
+           (weights > 0 ? decimals(bits / weights) : "0") + " bits per weight\n";
+  }
+};
+
+}  // namespace
+
+void fill_plan(const quant::Plan& plan, std::vector<PlannedMatrix>& matrices) {
+  std::vector<std::string> modules;
+  for (const PlannedMatrix& m : matrices)
+    modules.push_back(module_of(m.tensor));
+  plan.require_matches(modules);
+  for (PlannedMatrix& m : matrices) {
+    try {
+      fill(plan, m);
+    } catch (const recipes::UserError& error) {
+      throw recipes::UserError(m.tensor + " " + shape_of(m) + ": " + error.what());
+    }
+  }
+}
+
+void print_plan(const std::vector<PlannedMatrix>& matrices, std::ostream& out) {
+  std::vector<Line> lines{{"tensor", "shape", "rule", "scheme", "bits", "group", "bits/weight"}};
+  Total quantized;
+  Total all;
+  for (const PlannedMatrix& m : matrices) {
+    lines.push_back(line_of(m));
+    all.add(m);
+    if (m.bits > 0)
+      quantized.add(m);
+  }
+  print_aligned(lines, out);
+  out << "\nquantized: " << quantized.text() << "all:       " << all.text()
+      << "(scales and zero points counted; full precision counts as bf16)\n";
+}
+
+}  // namespace sterna::cli
