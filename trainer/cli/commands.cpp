@@ -3,11 +3,13 @@
 namespace sterna::cli {
 
 // The list of verbs. To add one: declare it here, call it below.
+Command check_command();
 Command list_command();
 Command tokenize_command();
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all{
+      check_command(),
       list_command(),
       tokenize_command(),
   };

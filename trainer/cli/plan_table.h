@@ -15,8 +15,8 @@ struct PlannedMatrix {
   int64_t columns = 0;
   quant::Place place = quant::Place::kBlock;
 
-  std::string rule;            ///< what decides, as Plan::rule_of says it
-  std::string scheme;          ///< registered name; "none" keeps full precision
+  std::string rule{};          ///< what decides, as Plan::rule_of says it
+  std::string scheme{};        ///< registered name; "none" keeps full precision
   int64_t bits = 0;            ///< of one code
   int64_t group = 0;           ///< inputs per scale; 0: one scale for the whole matrix
   double bits_per_weight = 0;  ///< scales and zero points included

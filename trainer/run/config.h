@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -12,7 +13,7 @@ namespace sterna::run {
 
 /// `[run]`: where a run keeps its files.
 struct RunConfig {
-  std::string dir = "runs";
+  std::filesystem::path dir = "runs";
   std::string name;
 
   template <class Visitor>
@@ -24,7 +25,7 @@ struct RunConfig {
 
 /// `[model]`: the student before training.
 struct ModelConfig {
-  std::string path;
+  std::filesystem::path path;
   std::string dtype = "fp32";
 
   template <class Visitor>
@@ -39,7 +40,7 @@ struct ModelConfig {
 
 /// `[teacher]`: only read where the loss or the block-wise stage needs one.
 struct TeacherConfig {
-  std::string path;
+  std::filesystem::path path;
   std::string dtype = "fp32";
 
   template <class Visitor>

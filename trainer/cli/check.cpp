@@ -1,0 +1,96 @@
+#include <ostream>
+#include <set>
+
+#include "distill/objective.h"
+#include "trainer/cli/command.h"
+#include "trainer/cli/plan_table.h"
+#include "trainer/data/samples.h"
+#include "trainer/model/load.h"
+#include "trainer/run/config.h"
+#include "trainer/text/tokenizer.h"
+
+namespace sterna::cli {
+namespace {
+
+constexpr int64_t kMostSamples = 1000;
+
+std::vector<PlannedMatrix> matrices_of(const model::DecoderConfig& config) {
+  model::Decoder decoder(config, at::kFloat);
+  std::set<std::string> in_blocks;
+  for (const quant::Linear* linear : decoder.linears())
+    in_blocks.insert(linear->name + ".weight");
+  std::vector<PlannedMatrix> matrices;
+  for (const model::Parameter& p : decoder.parameters()) {
+    if (!p.matrix || p.shape.size() != 2)
+      continue;
+    PlannedMatrix m;
+    m.tensor = p.name;
+    m.rows = p.shape[0];
+    m.columns = p.shape[1];
+    m.place = in_blocks.contains(p.name) ? quant::Place::kBlock : quant::Place::kOutside;
+    matrices.push_back(std::move(m));
+  }
+  return matrices;
+}
+
+void print_samples(const data::SampleSource& samples,
+                   const text::Tokenizer& tokenizer,
+                   int64_t wanted,
+                   std::ostream& out) {
+  for (int64_t i = 0; i < std::min(wanted, samples.size()); ++i)
+    out << "\n--- sample " << i << " (no loss on what stands in [[ ]])\n"
+        << data::show_sample(samples.at(i), tokenizer) << "\n";
+}
+
+int run(const Invocation& typed, Streams streams) {
+  const int64_t wanted = typed.integer("samples", 0, {0, kMostSamples});
+  recipes::Recipe recipe = open_recipe(typed);
+  // Every section is read, and the recipe accepted as a whole, before anything is opened.
+  recipe.section("run").read<run::RunConfig>();
+  const auto student = recipe.section("model").read<run::ModelConfig>();
+  const auto teacher = recipe.section("teacher").read<run::TeacherConfig>();
+  const auto train = recipe.section("train").read<run::TrainConfig>();
+  recipe.section("blockwise").read<run::BlockwiseConfig>();
+  const quant::Plan plan = quant::Plan::read(recipe.section("quant"));
+  const distill::Objective objective(recipe.section("kd"));
+  recipe.section("data").read<data::DataConfig>();
+  recipe.ignore("eval");
+  recipe.reject_unknown();
+
+  const model::CheckpointInfo source = model::inspect(student.path);
+  if (!teacher.path.empty())
+    model::inspect(teacher.path);
+  std::vector<PlannedMatrix> matrices = matrices_of(source.config);
+  fill_plan(plan, matrices);
+  const auto tokenizer = text::open_tokenizer(source.tokenizer_path);
+  const auto samples =
+      data::open_samples(recipe.section("data"), *tokenizer, train.seq_len, train.seed);
+
+  recipe.write(streams.out);
+  streams.out << "\n";
+  print_plan(matrices, streams.out);
+  streams.out << "\ndata: " << samples->tokens() << " tokens, " << samples->size() << " samples of "
+              << train.seq_len << "\n";
+  print_samples(*samples, *tokenizer, wanted, streams.out);
+  return kDone;
+}
+
+}  // namespace
+
+Command check_command() {
+  Command command;
+  command.name = "check";
+  command.usage = "RECIPE [key=value]...";
+  command.summary = "builds what a recipe says, without training, and shows it";
+  command.details =
+      "Prints the recipe with every default, a table of what happens to each weight matrix, and\n"
+      "how much data there is. Finds the mistakes that training would find.";
+  command.example = "check recipes/quickstart.toml --samples 2";
+  command.recipes = {1, 1};
+  command.flags = {
+      {"samples", "N", "also prints the first N training samples and their loss mask"}};
+  command.run = run;
+  return command;
+}
+
+}  // namespace sterna::cli
