@@ -73,6 +73,14 @@ TEST(Twn, AZeroGroupDecodesToZeros) {
   EXPECT_EQ(largest(decode(twn->encode(w)).slice(1, 16, 32)), 0.0);
 }
 
+TEST(ClipVal, PassesNoGradientAtItsVeryEdge) {
+  const Tensor w = at::tensor({2.5f, -2.5f, 2.4375f, -3.0f}).view({1, 4});
+  const Tensor g = at::tensor({1.0f, 2.0f, 3.0f, 4.0f}).view({1, 4});
+  const Tensor expected = at::tensor({0.0f, 0.0f, 3.0f, 0.0f}).view({1, 4});
+  for (const char* name : {"twn", "minmax_sym"})
+    EXPECT_TRUE(at::equal(make(name, "clip_val = 2.5")->backward(w, g).w, expected)) << name;
+}
+
 TEST(AffineLearned, ClampsScaleAndZeroPointInsideEncode) {
   const Tensor w = heavy({2, 16}, 5);
   const auto affine = make("affine_learned", kExact + ", bits = 2, group = 0");
