@@ -32,4 +32,7 @@ std::string normalize(std::string_view text, Form form);
 /// char).
 std::string lowercase(std::string_view text);
 
+/// Each character's simple upper-case mapping, and SS for U+00DF.
+std::string uppercase(std::string_view text);
+
 }  // namespace sterna::text
