@@ -25,6 +25,10 @@ if(CCACHE)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
 endif()
 
+# libtorch exports a std::filesystem of its own whose remove_all() jumps to address 0. The system's
+# library comes first in every program, so that its symbols win.
+add_link_options(-Wl,--push-state,--no-as-needed,-lstdc++,--pop-state)
+
 # No contraction: a scale has the same bits on every instruction set (ARCHITECTURE.md, invariants).
 set(STERNA_COMPILE_OPTIONS -Wall -Wextra -Wshadow -march=${STERNA_MARCH} -ffp-contract=off)
 set(STERNA_CUDA_OPTIONS -Xcompiler=-Wall,-Wextra)

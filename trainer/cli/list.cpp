@@ -1,17 +1,48 @@
 #include <ostream>
 
+#include "distill/divergence.h"
+#include "distill/weighting.h"
 #include "quant/quantizer.h"
 #include "recipes/suggest.h"
 #include "trainer/cli/command.h"
+#include "trainer/data/samples.h"
+#include "trainer/run/config.h"
 
 namespace sterna::cli {
 namespace {
 
-/// Every registry. To add one: a line here.
+/// The tables of a recipe that are no components, listed in the same way.
+class Sections : public recipes::Components {
+ public:
+  Sections() : Components("section") {
+    using recipes::list_fields;
+    add_entry({"run", "where a run keeps its files", list_fields<run::RunConfig>()});
+    add_entry({"model", "the student before training", list_fields<run::ModelConfig>()});
+    add_entry({"teacher", "the model to learn from", list_fields<run::TeacherConfig>()});
+    add_entry({"data", "the text to train on", list_fields<data::DataConfig>()});
+    add_entry({"train", "the end-to-end stage", list_fields<run::TrainConfig>()});
+    add_entry({"blockwise", "the stage before it", list_fields<run::BlockwiseConfig>()});
+  }
+};
+
+/// Everything that has a name in recipes. To add a registry: a line here.
 std::vector<const recipes::Components*> registries() {
+  static const Sections sections;
   return {
+      &sections,
       &quant::quantizers(),
+      &distill::divergences(),
+      &distill::weightings(),
   };
+}
+
+[[noreturn]] void refuse(const std::string& wanted, const std::vector<std::string>& kinds) {
+  std::string all;
+  for (const std::string& kind : kinds)
+    all += (all.empty() ? "" : ", ") + kind;
+  const std::string near = recipes::did_you_mean(wanted, kinds);
+  throw recipes::UserError("no kind of component is called '" + wanted + "'" +
+                           (near.empty() ? "; there are: " + all : near));
 }
 
 int run(const Invocation& typed, Streams streams) {
@@ -25,14 +56,8 @@ int run(const Invocation& typed, Streams streams) {
     registry->describe(streams.out);
     found = true;
   }
-  if (!found) {
-    std::string all;
-    for (const std::string& kind : kinds)
-      all += (all.empty() ? "" : ", ") + kind;
-    const std::string near = recipes::did_you_mean(wanted, kinds);
-    throw recipes::UserError("no kind of component called '" + wanted + "'" +
-                             (near.empty() ? "; there are: " + all : near));
-  }
+  if (!found)
+    refuse(wanted, kinds);
   return kDone;
 }
 
@@ -42,7 +67,8 @@ Command list_command() {
   Command command;
   command.name = "list";
   command.usage = "[KIND]";
-  command.summary = "lists what a recipe can name: components, fields, defaults, ranges";
+  command.summary = "lists what a recipe can say: components and keys with defaults and ranges";
+  command.details = "KIND is section, quantizer, divergence or weighting; without it, all of them.";
   command.example = "list quantizer";
   command.paths = {0, 1};
   command.overrides = false;

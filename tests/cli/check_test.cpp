@@ -1,0 +1,141 @@
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <unistd.h>
+
+#include <gtest/gtest.h>
+
+#include "tests/support/tokenizers.h"
+#include "trainer/cli/command.h"
+
+namespace sterna::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A folder with a model's configuration, its tokenizer, a text and a recipe; no weights, because
+/// `check` reads none.
+class Check : public testing::Test {
+ protected:
+  Check() : folder_(fs::temp_directory_path() / ("sterna-check-" + std::to_string(getpid()))) {
+    fs::create_directories(folder_ / "model");
+    fs::copy_file(tests::golden_tokenizers() / "smollm.json",
+                  folder_ / "model/tokenizer.json",
+                  fs::copy_options::overwrite_existing);
+    write("model/config.json", R"({"model_type": "llama", "architectures": ["LlamaForCausalLM"],
+      "vocab_size": 4096, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+      "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
+      "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu", "bos_token_id": 0,
+      "eos_token_id": 0, "tie_word_embeddings": true})");
+    std::string text;
+    for (int i = 0; i < 60; ++i)
+      text += "the quick brown fox number " + std::to_string(i) + " jumps. ";
+    write("text.txt", text);
+    write("r.toml",
+          "[model]\npath = '" + (folder_ / "model").string() + "'\n[data]\ntext = '" +
+              (folder_ / "text.txt").string() + "'\ncache = '" + (folder_ / "cache").string() +
+              "'\n[train]\nsteps = 2\nseq_len = 16\n"
+              "[quant]\nweight = { name = 'minmax_sym', bits = 4, group = 32 }\n"
+              "[[quant.rule]]\nmatch = '*.down_proj'\nweight = 'none'\n");
+  }
+  ~Check() override { fs::remove_all(folder_); }
+
+  void write(const std::string& name, const std::string& text) const {
+    std::ofstream(folder_ / name) << text;
+  }
+
+  /// Exit code of `sterna check r.toml ...`; its output is kept.
+  int check(std::vector<std::string> more = {}) {
+    std::vector<std::string> arguments{"sterna", "check", (folder_ / "r.toml").string()};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    std::ostringstream out, err;
+    const int code = run_program(arguments, {out, err});
+    out_ = out.str();
+    err_ = err.str();
+    return code;
+  }
+
+  bool prints(const std::string& text) const { return out_.find(text) != std::string::npos; }
+
+  fs::path folder_;
+  std::string out_;
+  std::string err_;
+};
+
+TEST_F(Check, PrintsTheResolvedRecipeAndALineForEveryMatrix) {
+  ASSERT_EQ(check(), kDone) << err_;
+  EXPECT_TRUE(prints("[train]\n"));
+  EXPECT_TRUE(prints("accumulate = 1\n")) << "a default";
+  EXPECT_TRUE(prints("model.layers.1.self_attn.k_proj.weight  [32, 64]")) << out_;
+  EXPECT_TRUE(prints("model.layers.1.mlp.down_proj.weight     [64, 96]    rule 1: *.down_proj"));
+  EXPECT_TRUE(prints("model.embed_tokens.weight               [4096, 64]  outside the blocks"));
+  EXPECT_TRUE(prints("quantized: 12 matrices, ")) << out_;
+  EXPECT_TRUE(prints("4.5000 bits per weight"));
+  EXPECT_FALSE(prints("--- sample"));
+}
+
+TEST_F(Check, PrintsSamplesWithTheirLossMask) {
+  ASSERT_EQ(check({"--samples", "2"}), kDone) << err_;
+  EXPECT_TRUE(prints("--- sample 0"));
+  EXPECT_TRUE(prints("--- sample 1"));
+  EXPECT_FALSE(prints("--- sample 2"));
+  EXPECT_TRUE(prints(" number ")) << out_;
+  EXPECT_TRUE(prints("[[")) << "the first token is no target";
+}
+
+TEST_F(Check, OverridesReachTheTable) {
+  ASSERT_EQ(check({"quant.weight=twn", "quant.rule.0.weight={name='minmax_asym',bits=2,group=48}"}),
+            kDone)
+      << err_;
+  EXPECT_TRUE(prints("default              twn"));
+  EXPECT_TRUE(prints("minmax_asym  2     48"));
+}
+
+TEST_F(Check, MistakesEndWithTwoAndNothingOnOut) {
+  for (const char* mistake : {"quant.wieght=twn",
+                              "quant.weight=tnw",
+                              "quant.weight.bits=9",
+                              "quant.weight.group=60",
+                              "quant.rule.0.match=*.dow_proj",
+                              "train.seq_len=0",
+                              "train.steps=many",
+                              "model.path=/nowhere",
+                              "teacher.path=/nowhere",
+                              "data.text=/nowhere",
+                              "kd.loss=klm"}) {
+    EXPECT_EQ(check({mistake}), kUserError) << mistake;
+    EXPECT_EQ(out_, "") << mistake;
+    EXPECT_EQ(err_.find("error: "), 0u) << mistake;
+  }
+}
+
+TEST_F(Check, AMissingOrSecondRecipeIsAMistake) {
+  std::ostringstream out, err;
+  EXPECT_EQ(run_program({"sterna", "check"}, {out, err}), kUserError);
+  EXPECT_EQ(run_program({"sterna", "check", "none.toml"}, {out, err}), kUserError);
+  EXPECT_NE(err.str().find("none.toml: cannot open recipe"), std::string::npos);
+}
+
+TEST(List, ShowsEveryKindOrOne) {
+  const auto list = [](std::vector<std::string> kind) {
+    kind.insert(kind.begin(), {"sterna", "list"});
+    std::ostringstream out, err;
+    const int code = run_program(kind, {out, err});
+    return std::pair(code, out.str() + err.str());
+  };
+  const auto [code, all] = list({});
+  EXPECT_EQ(code, kDone);
+  for (const char* entry : {"quantizer twn: ", "divergence ", "weighting ", "section train: "})
+    EXPECT_NE(all.find(entry), std::string::npos) << entry;
+  const auto [one_code, one] = list({"quantizer"});
+  EXPECT_EQ(one_code, kDone);
+  EXPECT_EQ(one.find("section train"), std::string::npos);
+  EXPECT_NE(one.find("threshold = 0.7  (number, 0.0 to 2.0)"), std::string::npos);
+  EXPECT_EQ(list({"quantiser"}),
+            std::pair(kUserError,
+                      std::string("error: no kind of component is called 'quantiser'; did you mean "
+                                  "'quantizer'?\n")));
+}
+
+}  // namespace
+}  // namespace sterna::cli
