@@ -23,7 +23,9 @@ target_include_directories(sterna_torch SYSTEM INTERFACE
   ${STERNA_TORCH}/include ${STERNA_TORCH}/include/torch/csrc/api/include)
 target_compile_definitions(sterna_torch INTERFACE
   USE_DISTRIBUTED USE_C10D USE_C10D_GLOO)
-target_link_libraries(sterna_torch INTERFACE wheel_torch wheel_torch_cpu wheel_c10)
+# libstdc++ first: libtorch_cpu exports a std::filesystem of its own, whose remove_all() jumps to a
+# null address; whichever library is named first on the link line wins at run time.
+target_link_libraries(sterna_torch INTERFACE stdc++ wheel_torch wheel_torch_cpu wheel_c10)
 
 if(STERNA_CUDA)
   find_program(STERNA_NVCC nvcc PATHS /usr/local/cuda/bin)

@@ -6,12 +6,14 @@ namespace sterna::cli {
 Command check_command();
 Command list_command();
 Command tokenize_command();
+Command train_command();
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all{
       check_command(),
       list_command(),
       tokenize_command(),
+      train_command(),
   };
   return all;
 }

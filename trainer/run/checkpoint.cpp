@@ -18,7 +18,7 @@ Named masters_of(Student& student) {
   return result;
 }
 
-Named quantizer_tensors_of(Student& student) {
+Named learned_of(Student& student) {
   Named result;
   for (const Slot& slot : student.slots())
     if (slot.quantizer)
@@ -27,9 +27,18 @@ Named quantizer_tensors_of(Student& student) {
   return result;
 }
 
-// The scales in use: a reader recomputes them and must find the same bits.
-Named scales_of(Student& student) {
+Named buffers_of(Student& student) {
   Named result;
+  for (const Slot& slot : student.slots())
+    if (slot.quantizer)
+      for (const quant::NamedTensor& each : slot.quantizer->buffers())
+        result.emplace(slot.name + ".quant." + each.name, each.tensor);
+  return result;
+}
+
+// The scales in use: a reader recomputes them and must find the same bits.
+Named buffers_and_scales_of(Student& student) {
+  Named result = buffers_of(student);
   for (const Slot& slot : student.slots()) {
     if (!slot.quantizer)
       continue;
@@ -96,8 +105,8 @@ fs::path save_checkpoint(const fs::path& run,
   header.tensors.clear();
   header.files.clear();
   write_kind(temporary, header, "master", masters_of(student));
-  write_kind(temporary, header, "quant", quantizer_tensors_of(student));
-  write_kind(temporary, header, "buffer", scales_of(student));
+  write_kind(temporary, header, "quant", learned_of(student));
+  write_kind(temporary, header, "buffer", buffers_and_scales_of(student));
   Named first;
   Named second;
   for (const auto& [tensor, moments] : optimizer.moments()) {
@@ -118,7 +127,8 @@ void restore_checkpoint(const fs::path& checkpoint,
                         Optimizer& optimizer) {
   const at::NoGradGuard no_grad;
   restore_kind(checkpoint, manifest, "master", masters_of(student));
-  restore_kind(checkpoint, manifest, "quant", quantizer_tensors_of(student));
+  restore_kind(checkpoint, manifest, "quant", learned_of(student));
+  restore_kind(checkpoint, manifest, "buffer", buffers_of(student));
   const Named first = model::read_kind(checkpoint, manifest, "moment1");
   Named second = model::read_kind(checkpoint, manifest, "moment2");
   optimizer.moments().clear();

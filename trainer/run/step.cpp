@@ -144,6 +144,9 @@ StepReport Step::run(int64_t attempt) {
   watch.lap(report.ms.quant);
   report.rates = rates(attempt);
   report.losses = means(sums, totals);
+  const std::vector<double> weights = parts_.objective.term_weights();
+  for (size_t i = 0; i < weights.size(); ++i)
+    report.loss += weights[i] * report.losses[i];
   report.outcome = update(report.losses, trained, report.rates);
   if (report.outcome.applied)
     touch(student.all());

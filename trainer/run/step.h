@@ -26,6 +26,7 @@ struct StepTimes {
 
 /// One line of log.jsonl before it is written.
 struct StepReport {
+  double loss = 0;             ///< weighted sum of the terms' means
   std::vector<double> losses;  ///< mean of each term, in the objective's order
   Outcome outcome;
   Rates rates;

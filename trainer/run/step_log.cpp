@@ -34,8 +34,9 @@ nlohmann::json step_line(int64_t step,
                          int64_t skipped_so_far,
                          const LogContext& context) {
   nlohmann::json line = {{"stage", "train"}, {"step", step}};
+  line["loss"] = report.loss;
   for (size_t i = 0; i < context.terms.size(); ++i)
-    line["loss"][context.terms[i]] = report.losses[i];
+    line["terms"][context.terms[i]] = report.losses[i];
   line["lr"] = report.rates.lr;
   line["lr_quant"] = report.rates.lr_quantizer;
   line["grad_norm"] = report.outcome.grad_norm;

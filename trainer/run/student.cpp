@@ -6,11 +6,6 @@
 namespace sterna::run {
 namespace {
 
-std::string without_suffix(const std::string& name) {
-  constexpr std::string_view kSuffix = ".weight";
-  return name.ends_with(kSuffix) ? name.substr(0, name.size() - kSuffix.size()) : name;
-}
-
 bool frozen(const std::string& name, const std::vector<std::string>& patterns) {
   return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
     return matches(pattern, name) || matches(pattern, without_suffix(name));
@@ -52,7 +47,7 @@ Student::Student(model::Decoder decoder,
     const at::ScalarType dtype = slot.matrix ? decoder_.compute_dtype() : at::kFloat;
     *slot.value = at::empty(slot.master.sizes(), dtype);
     if (slot.matrix)
-      slot.quantizer = quantizer_of(slot.name, slot.master.size(0), slot.master.size(1));
+      slot.quantizer = quantizer_of(slot.name);
     const bool free = !frozen(slot.name, freezing.patterns);
     slot.trains_master = free && !freezing.only_quantizers;
     slot.trains_quantizer = free && slot.quantizer && !slot.quantizer->parameters().empty();
@@ -97,6 +92,14 @@ void Student::init_quantizers() {
 
 void Student::materialize() {
   run::materialize(all());
+}
+
+void Student::materialize_full_precision() {
+  const at::NoGradGuard no_grad;
+  for (Slot& slot : slots_) {
+    slot.value->copy_(slot.master);
+    slot.stale = slot.quantizer != nullptr;
+  }
 }
 
 bool Student::trains_at_or_below(int64_t layer) const {
@@ -168,6 +171,11 @@ std::vector<Trained> gradients(const std::vector<Slot*>& slots) {
                         false});
   }
   return result;
+}
+
+std::string without_suffix(const std::string& name) {
+  constexpr std::string_view kSuffix = ".weight";
+  return name.ends_with(kSuffix) ? name.substr(0, name.size() - kSuffix.size()) : name;
 }
 
 int64_t layer_of(const std::string& name) {

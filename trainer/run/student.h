@@ -12,9 +12,8 @@
 
 namespace sterna::run {
 
-/// Builds the quantizer of a weight matrix [rows, columns], or null where it stays unquantized.
-using QuantizerOf = std::function<std::unique_ptr<quant::Quantizer>(
-    const std::string& name, int64_t rows, int64_t columns)>;
+/// Builds the quantizer of the weight matrix of that name, or null where it stays unquantized.
+using QuantizerOf = std::function<std::unique_ptr<quant::Quantizer>(const std::string& name)>;
 
 /// Which parameters are trained.
 struct Freezing {
@@ -59,6 +58,10 @@ class Student {
   /// Writes Wq (or the cast master) of every slot that changed since.
   void materialize();
 
+  /// Writes the masters as they are, for looking at the model without quantizers; the next
+  /// materialize() undoes it.
+  void materialize_full_precision();
+
   std::vector<Slot*> all();
   std::vector<Slot*> of_layer(int64_t layer);
 
@@ -89,6 +92,9 @@ std::vector<Trained> gradients(const std::vector<Slot*>& slots);
 
 /// Number of the block in a Hugging Face parameter name; -1 where there is none.
 int64_t layer_of(const std::string& name);
+
+/// The module path of a parameter: its name without ".weight".
+std::string without_suffix(const std::string& name);
 
 /// Glob where `*` stands for any characters, dots included.
 bool matches(const std::string& pattern, const std::string& name);

@@ -1,0 +1,40 @@
+#include "trainer/run/train.h"
+
+#include <ostream>
+#include <unistd.h>
+
+#include "trainer/cli/command.h"
+
+namespace sterna::cli {
+namespace {
+
+int run(const Invocation& typed, Streams streams) {
+  recipes::Recipe recipe = open_recipe(typed);
+  // Recipe files are called after what they do; a run without a name of its own takes that.
+  if (!recipe.section("run").has("name"))
+    recipe.set("run.name=\"" + typed.recipes.front().stem().string() + "\"");
+  const run::TrainEnd end =
+      run::train(recipe, {typed.has("resume"), isatty(STDOUT_FILENO) == 1, streams.out});
+  return end.stopped_early ? kStoppedEarly : kDone;
+}
+
+}  // namespace
+
+Command train_command() {
+  Command command;
+  command.name = "train";
+  command.usage = "RECIPE [key=value]...";
+  command.summary = "trains a student as a recipe says: block-wise, then end to end";
+  command.details =
+      "Writes <run.dir>/<run.name>: recipe.toml (resolved), log.jsonl, checkpoints/step-N, "
+      "eval/*.json and TensorBoard events. SIGTERM or Ctrl-C saves the last complete step and "
+      "exits "
+      "with 3; --resume continues from the newest complete checkpoint, bit for bit.";
+  command.example = "train recipes/tests/stories260k_kl.toml train.steps=20";
+  command.recipes = {1, 8};
+  command.flags = {{"resume", "", "continue the run in its folder"}};
+  command.run = run;
+  return command;
+}
+
+}  // namespace sterna::cli

@@ -1,0 +1,126 @@
+#include "trainer/run/estimate.h"
+
+#include "trainer/run/log.h"
+#include "trainer/run/step_log.h"
+
+namespace sterna::run {
+namespace {
+
+constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+
+double bytes_of(const std::string& dtype) {
+  return dtype == "bf16" ? 2 : 4;
+}
+
+/// Activations that one block keeps per token: inputs of its matrices, queries, keys, values, the
+/// attention's output, two residual sums and both feed-forward branches with their product.
+double saved_per_token(const model::DecoderConfig& c, double bytes) {
+  const auto width = static_cast<double>(c.width);
+  const auto heads = static_cast<double>((2 * c.heads + 2 * c.kv_heads) * c.head_dim);
+  return bytes * (5 * width + heads + 3 * static_cast<double>(c.inner));
+}
+
+/// Multiply-adds a second of a bf16 or fp32 product of the model's own shape, times two.
+double measured_flops(const model::DecoderConfig& c, const std::string& dtype) {
+  const at::NoGradGuard no_grad;
+  const int64_t rows = 512;
+  const Tensor x = at::rand({rows, c.width}).to(parse_dtype(dtype));
+  const Tensor w = at::rand({c.inner, c.width}).to(parse_dtype(dtype));
+  at::linear(x, w);
+  Stopwatch watch;
+  int64_t runs = 0;
+  while (watch.seconds() < 0.1 && runs < 1000) {
+    at::linear(x, w);
+    ++runs;
+  }
+  return 2.0 * static_cast<double>(rows * c.width * c.inner * runs) / watch.seconds();
+}
+
+// A step reaches about this share of the bare product's speed: attention, norms, loss and optimizer
+// take the rest.
+constexpr double kShareOfProduct = 0.55;
+
+double blockwise_flops(const Settings& s, const model::DecoderConfig& c) {
+  const double per_token = step_flops(c, nullptr, s.blockwise_seq_len()).student / 6 -
+                           static_cast<double>(c.vocab * c.width);
+  const auto tokens = static_cast<double>(s.blockwise.samples * s.blockwise_seq_len());
+  // Two forward passes move the streams, each epoch adds forward and backward.
+  return tokens * per_token * (4 + 4 * static_cast<double>(s.blockwise.epochs));
+}
+
+std::string gib(double bytes) {
+  return short_number(bytes / kGiB, 3) + " GiB";
+}
+
+}  // namespace
+
+double MemoryEstimate::total() const {
+  return masters + gradients + moments + compute + teacher + activations + streams;
+}
+
+MemoryEstimate estimate_memory(Session& session) {
+  const Settings& s = session.settings;
+  const model::DecoderConfig& c = session.source.config;
+  MemoryEstimate m;
+  for (const Slot& slot : session.student->slots()) {
+    const auto bytes = static_cast<double>(slot.master.nbytes());
+    m.masters += bytes;
+    if (!slot.trains_master && !slot.trains_quantizer)
+      continue;
+    m.gradients += bytes;
+    m.moments += slot.trains_master ? 2 * bytes : 0;
+  }
+  const double size = bytes_of(s.model.dtype);
+  m.compute = m.masters * size / 4;
+  if (session.teacher)
+    m.teacher =
+        static_cast<double>(session.teacher->config().parameters()) * bytes_of(s.teacher.dtype);
+  const auto tokens = static_cast<double>(s.train.batch * s.train.seq_len);
+  const double kept =
+      s.train.recompute ? size * static_cast<double>(c.width) : saved_per_token(c, size);
+  m.activations = tokens * (kept * static_cast<double>(c.layers) + saved_per_token(c, size));
+  if (s.blockwise_wanted())
+    m.streams =
+        3.0 * 4.0 * static_cast<double>(s.blockwise.samples * s.blockwise_seq_len() * c.width);
+  return m;
+}
+
+std::vector<std::string> estimate(Session& session) {
+  const Settings& s = session.settings;
+  const model::DecoderConfig& c = session.source.config;
+  const MemoryEstimate m = estimate_memory(session);
+  std::vector<std::string> lines;
+  lines.push_back("memory about " + gib(m.total()) + ": masters " + gib(m.masters) +
+                  ", gradients " + gib(m.gradients) + ", moments " + gib(m.moments) +
+                  ", compute weights " + gib(m.compute) + ", teacher " + gib(m.teacher) +
+                  ", activations " + gib(m.activations) +
+                  (m.streams > 0 ? ", block-wise streams " + gib(m.streams) : ""));
+  const double speed = kShareOfProduct * measured_flops(c, s.model.dtype);
+  std::string time = "time about";
+  if (s.blockwise_wanted())
+    time += " " + clock_text(blockwise_flops(s, c) / speed) + " block-wise";
+  if (s.train.steps > 0) {
+    const bool teaches = session.objective->needs_teacher();
+    const StepFlops flops =
+        step_flops(c, teaches ? &session.teacher->config() : nullptr, s.train.seq_len);
+    const auto tokens = static_cast<double>(s.train.batch * s.train.accumulate * s.train.seq_len);
+    const double recompute = s.train.recompute ? flops.student / 3 : 0;
+    const double step = tokens * (flops.student + flops.teacher + recompute) / speed;
+    time += (s.blockwise_wanted() ? " +" : "") + std::string(" ") + std::to_string(s.train.steps) +
+            " steps of " + short_number(step, 3) +
+            " s = " + clock_text(step * static_cast<double>(s.train.steps));
+  }
+  lines.push_back(time + ", evaluation not counted (matrix product measured at " +
+                  short_number(speed / kShareOfProduct / 1e9, 3) + " GFLOP/s)");
+  return lines;
+}
+
+std::string out_of_memory_text(const std::string& complaint) {
+  return "out of memory. What helps, strongest first: train.batch lower with train.accumulate "
+         "higher (same step), train.recompute = true, train.seq_len lower, kd.chunk lower, "
+         "teacher.dtype = \"bf16\", model.dtype = \"bf16\", train.freeze with embeddings, and "
+         "blockwise.samples lower for the block-wise stage.\n" +
+         complaint;
+}
+
+}  // namespace sterna::run

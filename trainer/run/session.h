@@ -1,0 +1,62 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "distill/objective.h"
+#include "recipes/recipe.h"
+#include "trainer/data/samples.h"
+#include "trainer/model/load.h"
+#include "trainer/run/config.h"
+#include "trainer/run/student.h"
+#include "trainer/text/tokenizer.h"
+
+namespace sterna::run {
+
+/// The sections of a recipe that a training run reads itself.
+struct Settings {
+  RunConfig run;
+  ModelConfig model;
+  TeacherConfig teacher;
+  TrainConfig train;
+  BlockwiseConfig blockwise;
+  EvalConfig eval;
+
+  bool blockwise_wanted() const { return blockwise.samples > 0; }
+  int64_t blockwise_seq_len() const {
+    return blockwise.seq_len > 0 ? blockwise.seq_len : train.seq_len;
+  }
+};
+
+/// Everything a run works with, built from its recipe.
+struct Session {
+  Settings settings;
+  model::CheckpointInfo source;
+  std::unique_ptr<text::Tokenizer> tokenizer;
+  std::unique_ptr<data::SampleSource> samples;        ///< null where train.steps is 0
+  std::unique_ptr<data::SampleSource> block_samples;  ///< null without a block-wise stage
+  std::unique_ptr<distill::Objective> objective;
+  std::unique_ptr<Student> student;
+  std::unique_ptr<model::Decoder> teacher;  ///< null where nothing needs one
+
+  /// True where some matrix is quantized.
+  bool quantized() const;
+};
+
+/// @throws recipes::UserError  where nothing is to be done
+Settings read_settings(recipes::Recipe& recipe);
+
+/// Reads every section of a training recipe, as open_session() does, and loads nothing: afterwards
+/// the recipe is resolved.
+void read_all_sections(recipes::Recipe& recipe);
+
+/// Loads models, tokenizer and data. Every mistake in the recipe shows before weights are read.
+/// @throws recipes::UserError
+Session open_session(recipes::Recipe& recipe);
+
+/// Values a resumed run may change: training to more steps, and what is looked at on the way.
+/// @throws recipes::UserError  naming each other key with both values
+void require_same_recipe(const recipes::Recipe& stored, const recipes::Recipe& now);
+
+}  // namespace sterna::run

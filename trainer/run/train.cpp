@@ -1,0 +1,295 @@
+#include "trainer/run/train.h"
+
+#include <sstream>
+
+#include <nlohmann/json.hpp>
+
+#include "trainer/io/atomic_file.h"
+#include "trainer/run/blockwise.h"
+#include "trainer/run/checkpoint.h"
+#include "trainer/run/estimate.h"
+#include "trainer/run/evaluate.h"
+#include "trainer/run/log.h"
+#include "trainer/run/run_folder.h"
+#include "trainer/run/session.h"
+#include "trainer/run/signals.h"
+#include "trainer/run/step_log.h"
+
+namespace sterna::run {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using recipes::UserError;
+
+/// A run under way: the loop of stages and what it writes.
+class Run {
+ public:
+  Run(recipes::Recipe& recipe, const TrainOptions& options);
+  TrainEnd go();
+
+ private:
+  void begin();
+  void resume();
+  void baseline();
+  void blockwise();
+  void end_to_end();
+  bool one_step(Step& step, const LogContext& context);
+  void evaluate(const std::string& cell);
+  void save(const std::string& stage, int64_t step);
+  model::Manifest header(const std::string& stage, int64_t step) const;
+
+  recipes::Recipe& recipe_;
+  TrainOptions options_;
+  Session session_;
+  std::string resolved_;
+  RunFolder folder_;
+  Progress progress_;
+  std::unique_ptr<JsonLog> log_;
+  std::unique_ptr<Evaluator> evaluator_;
+  Optimizer optimizer_;
+  std::string stage_ = "blockwise";
+  int64_t block_ = 0;    ///< complete blocks
+  int64_t step_ = 0;     ///< complete attempts
+  int64_t skipped_ = 0;  ///< attempts dropped for NaN or Inf
+  int64_t bad_in_row_ = 0;
+  double best_ = 0;  ///< lowest perplexity so far; 0: none
+  std::string best_name_;
+  std::string saved_;  ///< newest checkpoint's folder name
+};
+
+fs::path folder_of(const Settings& settings) {
+  return fs::path(settings.run.dir) / settings.run.name;
+}
+
+std::string text_of(const recipes::Recipe& recipe) {
+  std::ostringstream text;
+  recipe.write(text);
+  return text.str();
+}
+
+Run::Run(recipes::Recipe& recipe, const TrainOptions& options)
+    : recipe_(recipe),
+      options_(options),
+      session_(open_session(recipe)),
+      folder_(folder_of(session_.settings)),
+      progress_(options.out, options.terminal, session_.settings.train.log_every),
+      optimizer_(session_.settings.train.adam(), session_.settings.train.clip) {
+  evaluator_ = std::make_unique<Evaluator>(session_, folder_);
+  resolved_ = text_of(recipe_);
+  const int64_t threads = session_.settings.train.threads;
+  if (threads > 0)
+    at::set_num_threads(static_cast<int>(threads));
+}
+
+void Run::begin() {
+  if (fs::exists(folder_.log()) || !model::checkpoints_of_run(folder_.path()).empty())
+    throw UserError(folder_.path().string() +
+                    ": holds a run already; --resume continues it, or choose another run.name");
+  io::write_atomically(folder_.recipe(), resolved_);
+  session_.student->init_quantizers();
+}
+
+void Run::resume() {
+  if (!fs::exists(folder_.recipe()))
+    throw UserError(folder_.path().string() + ": no run to resume (no recipe.toml)");
+  recipes::Recipe stored =
+      recipes::Recipe::parse(io::read_text(folder_.recipe()), folder_.recipe().string());
+  read_all_sections(stored);
+  require_same_recipe(stored, recipe_);
+  std::vector<std::string> torn;
+  const fs::path checkpoint = model::newest_checkpoint(folder_.path(), torn);
+  for (const std::string& message : torn)
+    progress_.line("WARNING: " + message + "; falling back to an older checkpoint");
+  session_.student->init_quantizers();
+  if (!checkpoint.empty()) {
+    const model::Manifest manifest = model::read_manifest(checkpoint);
+    restore_checkpoint(checkpoint, manifest, *session_.student, optimizer_);
+    const auto state = [&](const char* name) { return manifest.state.at(name); };
+    stage_ = manifest.stage;
+    block_ = static_cast<int64_t>(state("blocks"));
+    step_ = stage_ == "train" ? manifest.step : 0;
+    skipped_ = static_cast<int64_t>(state("skipped"));
+    bad_in_row_ = static_cast<int64_t>(state("bad_in_row"));
+    optimizer_.set_applied(static_cast<int64_t>(state("applied")));
+    best_ = state("best");
+    best_name_ =
+        best_ > 0 ? "step-" + std::to_string(static_cast<int64_t>(state("best_step"))) : "";
+    saved_ = checkpoint.filename();
+  }
+  progress_.line("resuming " + folder_.path().string() + " from " +
+                 (saved_.empty() ? "the start" : saved_));
+  JsonLog::truncate(folder_.log(), [&](const json& line) {
+    return line.value("stage", "") == "train" ? line.value("step", int64_t{0}) <= step_
+                                              : line.value("block", int64_t{-1}) < block_;
+  });
+}
+
+model::Manifest Run::header(const std::string& stage, int64_t step) const {
+  model::Manifest manifest;
+  manifest.stage = stage;
+  manifest.step = step;
+  manifest.source = fs::absolute(session_.settings.model.path);
+  manifest.recipe = resolved_;
+  manifest.hashes["tokenizer"] = session_.tokenizer->fingerprint();
+  const data::SampleSource* samples =
+      session_.samples ? session_.samples.get() : session_.block_samples.get();
+  manifest.hashes["data"] = samples->fingerprint();
+  const std::string best_step = best_name_.empty() ? "0" : best_name_.substr(5);
+  manifest.state = {{"blocks", static_cast<double>(block_)},
+                    {"skipped", static_cast<double>(skipped_)},
+                    {"bad_in_row", static_cast<double>(bad_in_row_)},
+                    {"applied", static_cast<double>(optimizer_.applied())},
+                    {"best", best_},
+                    {"best_step", std::stod(best_step)}};
+  return manifest;
+}
+
+void Run::save(const std::string& stage, int64_t step) {
+  const std::string name = (stage == "train" ? "step-" : "block-") + std::to_string(step);
+  if (name == saved_)
+    return;
+  saved_ = save_checkpoint(folder_.path(), header(stage, step), *session_.student, optimizer_)
+               .filename();
+  const TrainConfig& config = session_.settings.train;
+  prune_checkpoints(folder_.path(), config.keep_last, config.keep_best ? best_name_ : "");
+}
+
+void Run::evaluate(const std::string& cell) {
+  session_.student->materialize();
+  const auto result = evaluator_->run(session_.student->decoder(), cell);
+  if (!result)
+    return;
+  progress_.line(cell + ": " + to_text(*result));
+  if (cell.starts_with("step-") && (best_ == 0 || result->ppl < best_)) {
+    best_ = result->ppl;
+    best_name_ = cell;
+  }
+}
+
+void Run::baseline() {
+  if (!session_.settings.eval.before || !evaluator_->wanted())
+    return;
+  session_.student->materialize_full_precision();
+  if (const auto result = evaluator_->run(session_.student->decoder(), "full-precision"))
+    progress_.line("full precision: " + to_text(*result));
+  if (session_.quantized())
+    evaluate("ptq");
+}
+
+void Run::blockwise() {
+  const int64_t blocks = session_.source.config.layers;
+  const BlockwiseConfig& config = session_.settings.blockwise;
+  Blockwise stage(*session_.student, *session_.teacher, *session_.block_samples, config);
+  stage.start(block_);
+  Progress progress(options_.out, options_.terminal, 1);
+  progress.start("block", block_, blocks);
+  while (block_ < blocks) {
+    const BlockReport report = stage.run([](int64_t, int64_t, double) {});
+    ++block_;
+    log_->write({{"stage", "blockwise"},
+                 {"block", report.block},
+                 {"steps", report.steps},
+                 {"error_before", report.error_before},
+                 {"error_after", report.error_after},
+                 {"stable", report.stable},
+                 {"quant_ms", report.quant_ms},
+                 {"train_ms", report.train_ms},
+                 {"block_ms", report.total_ms},
+                 {"peak_rss_mib", process_memory().peak}});
+    progress.step(block_,
+                  "error " + short_number(report.error_before, 3) + " -> " +
+                      short_number(report.error_after, 3) + "  " +
+                      short_number(report.total_ms / 1e3, 3) + " s");
+    if (config.checkpoint_every > 0 && block_ % config.checkpoint_every == 0 && block_ < blocks)
+      save("blockwise", block_);
+  }
+}
+
+bool Run::one_step(Step& step, const LogContext& context) {
+  const TrainConfig& config = session_.settings.train;
+  const StepReport report = step.run(step_);
+  ++step_;
+  bad_in_row_ = report.outcome.applied ? 0 : bad_in_row_ + 1;
+  skipped_ += report.outcome.applied ? 0 : 1;
+  log_->write(step_line(step_, report, skipped_, context));
+  progress_.step(step_, step_text(report, context));
+  if (bad_in_row_ < config.max_bad_steps)
+    return true;
+  throw UserError("training stopped at step " + std::to_string(step_) + ": " +
+                  std::to_string(bad_in_row_) + " steps in a row had NaN or Inf, first in " +
+                  report.outcome.bad_tensor +
+                  "; lower train.lr, raise train.warmup, or set model.dtype = \"fp32\"");
+}
+
+void Run::end_to_end() {
+  const Settings& s = session_.settings;
+  const bool teaches = session_.objective->needs_teacher();
+  Step step({*session_.student,
+             teaches ? session_.teacher.get() : nullptr,
+             *session_.objective,
+             *session_.samples,
+             optimizer_},
+            s.train);
+  const LogContext context{
+      session_.objective->term_names(),
+      step_flops(
+          session_.source.config, teaches ? &session_.teacher->config() : nullptr, s.train.seq_len),
+      s.train.peak_tflops};
+  progress_.start("step", step_, s.train.steps);
+  while (step_ < s.train.steps) {
+    one_step(step, context);
+    const bool last = step_ == s.train.steps;
+    if (s.eval.every > 0 && step_ % s.eval.every == 0 && !last)
+      evaluate("step-" + std::to_string(step_));
+    if (s.train.checkpoint_every > 0 && step_ % s.train.checkpoint_every == 0 && !last)
+      save("train", step_);
+  }
+}
+
+TrainEnd Run::go() {
+  options_.resume ? resume() : begin();
+  log_ = std::make_unique<JsonLog>(folder_.log());
+  const SignalWatch watch;
+  const Settings& s = session_.settings;
+  for (const std::string& line : estimate(session_))
+    progress_.line(line);
+  try {
+    if (saved_.empty())
+      baseline();
+    if (s.blockwise_wanted() && stage_ == "blockwise") {
+      blockwise();
+      if (s.eval.after)
+        evaluate("blockwise");
+      stage_ = "train";
+      save("train", 0);
+    }
+    stage_ = "train";
+    if (step_ < s.train.steps) {
+      end_to_end();
+      if (s.eval.after)
+        evaluate("step-" + std::to_string(step_));
+    }
+    save("train", step_);
+  } catch (const Interrupted& signal) {
+    save(stage_, stage_ == "train" ? step_ : block_);
+    progress_.line(std::string(signal.what()) + ": saved " + saved_ + "; --resume continues");
+    return {/*stopped_early=*/true, folder_.path()};
+  }
+  progress_.line("done: " + (folder_.path() / "checkpoints" / saved_).string());
+  return {/*stopped_early=*/false, folder_.path()};
+}
+
+}  // namespace
+
+TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
+  try {
+    return Run(recipe, options).go();
+  } catch (const c10::OutOfMemoryError& error) {
+    throw UserError(out_of_memory_text(error.what_without_backtrace()));
+  } catch (const std::bad_alloc&) {
+    throw UserError(out_of_memory_text("the system gave no more memory"));
+  }
+}
+
+}  // namespace sterna::run
