@@ -6,6 +6,7 @@
 #include "recipes/suggest.h"
 #include "trainer/cli/command.h"
 #include "trainer/data/samples.h"
+#include "trainer/export/format.h"
 #include "trainer/run/config.h"
 
 namespace sterna::cli {
@@ -33,6 +34,7 @@ std::vector<const recipes::Components*> registries() {
       &quant::quantizers(),
       &distill::divergences(),
       &distill::weightings(),
+      &exporter::formats(),
   };
 }
 

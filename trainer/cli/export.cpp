@@ -1,0 +1,60 @@
+#include "trainer/export/export.h"
+
+#include <ostream>
+
+#include "trainer/cli/command.h"
+
+namespace sterna::cli {
+namespace {
+
+std::string format_names() {
+  std::string text;
+  for (const std::string& name : exporter::formats().names())
+    text += (text.empty() ? "" : " | ") + name;
+  return text;
+}
+
+int run(const Invocation& typed, Streams streams) {
+  if (!typed.has("out"))
+    throw recipes::UserError("export: say where to: --out DIR");
+  recipes::Recipe recipe = open_recipe(typed);
+  if (typed.has("format"))
+    recipe.set("export.format=" + typed.text("format"));
+  if (typed.has("dtype"))
+    recipe.set("export.format.dtype=" + typed.text("dtype"));
+  const auto format = exporter::formats().build(recipe.section("export"), "format", "sterna");
+  recipe.reject_unknown();
+
+  const std::filesystem::path target = typed.text("out");
+  if (std::filesystem::exists(target))
+    throw recipes::UserError(target.string() +
+                             ": exists already; choose another folder or remove it");
+  exporter::export_folder(exporter::open_source(typed.paths.front()), *format, target);
+  uint64_t bytes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(target))
+    bytes += entry.file_size();
+  streams.out << target.string() << ": " << bytes / 1000 << " kB\n";
+  return kDone;
+}
+
+}  // namespace
+
+Command export_command() {
+  Command command;
+  command.name = "export";
+  command.usage = "CHECKPOINT --format NAME --out DIR [key=value]...";
+  command.summary = "writes a checkpoint or run in another layout";
+  command.details =
+      "dense: de-quantised weights in a Hugging Face folder; sterna (the default): packed codes,\n"
+      "scales and scheme. Weights that are not quantized keep their bits where a small type holds\n"
+      "them exactly. `sterna list export_format` shows the settings.";
+  command.example = "export tests/data/tiny --format dense --out /tmp/dense --dtype fp32";
+  command.paths = {1, 1};
+  command.flags = {{"format", "NAME", format_names()},
+                   {"out", "DIR", "folder to be made; must not exist"},
+                   {"dtype", "TYPE", "bf16 (default) | fp16 | fp32: of weights that are rounded"}};
+  command.run = run;
+  return command;
+}
+
+}  // namespace sterna::cli

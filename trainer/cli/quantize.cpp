@@ -1,0 +1,125 @@
+#include <iomanip>
+#include <ostream>
+#include <set>
+
+#include "quant/plan.h"
+#include "trainer/cli/command.h"
+#include "trainer/export/export.h"
+#include "trainer/model/decoder.h"
+
+namespace sterna::cli {
+namespace {
+
+/// Weight matrices that a plan may quantize: module path and place.
+std::vector<std::pair<std::string, quant::Place>> matrices(const model::DecoderConfig& config) {
+  model::Decoder decoder(config, at::kFloat);
+  std::set<std::string> in_blocks;
+  for (const quant::Linear* linear : decoder.linears())
+    in_blocks.insert(linear->name);
+  std::vector<std::pair<std::string, quant::Place>> result;
+  for (const model::Parameter& p : decoder.parameters()) {
+    const std::string module = p.name.substr(0, p.name.rfind('.'));
+    if (p.matrix) {
+      result.emplace_back(
+          module, in_blocks.count(module) != 0 ? quant::Place::kBlock : quant::Place::kOutside);
+    }
+  }
+  return result;
+}
+
+struct Totals {
+  double weights = 0;
+  double bits = 0;
+  double worst = 0;
+  std::string worst_name;
+};
+
+void quantize_one(const std::string& module,
+                  quant::Quantizer& quantizer,
+                  model::Weights& weights,
+                  Totals& totals) {
+  const std::string name = module + ".weight";
+  at::Tensor& w = weights.tensors.at(name);
+  quantizer.init(w);
+  const quant::Encoded encoded = quantizer.encode(w);
+  const at::Tensor values = quant::decode(encoded);
+  const double norm = w.norm().item<double>();
+  const double error = norm == 0 ? 0 : (values - w).norm().item<double>() / norm;
+  totals.weights += static_cast<double>(w.numel());
+  totals.bits += quant::bits_per_weight(encoded) * static_cast<double>(w.numel());
+  if (error >= totals.worst) {
+    totals.worst = error;
+    totals.worst_name = name;
+  }
+  weights.encoded[name] = encoded;
+  w = values;
+}
+
+quant::Plan read_plan(const Invocation& typed) {
+  recipes::Recipe recipe = open_recipe(typed);
+  const quant::Plan plan = quant::Plan::read(recipe.section("quant"));
+  // A training recipe may be given for its [quant]; what else it says is not for this verb.
+  if (!typed.recipes.empty()) {
+    for (const std::string& table : recipe.root().keys()) {
+      if (table != "quant")
+        recipe.ignore(table);
+    }
+  }
+  recipe.reject_unknown();
+  if (plan.empty())
+    throw recipes::UserError(
+        "quantize: say how: quant.weight=NAME (see `sterna list quantizer`) or "
+        "a recipe with a [quant] table");
+  return plan;
+}
+
+int run(const Invocation& typed, Streams streams) {
+  const std::filesystem::path target = typed.text("out");
+  if (!typed.has("out"))
+    throw recipes::UserError("quantize: say where to: --out DIR");
+  if (std::filesystem::exists(target))
+    throw recipes::UserError(target.string() +
+                             ": exists already; choose another folder or remove it");
+  const quant::Plan plan = read_plan(typed);
+  exporter::ExportSource source = exporter::open_source(typed.paths.front());
+  const auto all = matrices(source.config);
+  std::vector<std::string> modules;
+  for (const auto& [module, place] : all)
+    modules.push_back(module);
+  plan.require_matches(modules);
+
+  Totals totals;
+  for (const auto& [module, place] : all) {
+    if (const auto quantizer = plan.build(module, place))
+      quantize_one(module, *quantizer, source.weights, totals);
+  }
+  const auto format = exporter::formats().make_default("sterna");
+  exporter::export_folder(source, *format, target);
+  streams.out << target.string() << ": " << source.weights.encoded.size() << " matrices, "
+              << std::setprecision(4) << totals.bits / std::max(totals.weights, 1.0)
+              << " bits per weight with scales; largest relative error " << totals.worst << " in "
+              << totals.worst_name << "\n";
+  return kDone;
+}
+
+}  // namespace
+
+Command quantize_command() {
+  Command command;
+  command.name = "quantize";
+  command.usage = "CHECKPOINT [RECIPE] --out DIR [key=value]...";
+  command.summary = "rounds a checkpoint's weights by a quantizer, without training";
+  command.details =
+      "Any registered quantizer, started from the weights (`sterna list quantizer`); rules by "
+      "layer\n"
+      "as in a training recipe. Writes an export in the layout 'sterna'.";
+  command.example =
+      "quantize tests/data/tiny --out /tmp/ptq quant.weight=minmax_asym quant.weight.bits=4";
+  command.paths = {1, 1};
+  command.recipes = {0, 1};
+  command.flags = {{"out", "DIR", "folder to be made; must not exist"}};
+  command.run = run;
+  return command;
+}
+
+}  // namespace sterna::cli

@@ -1,0 +1,65 @@
+// Dense de-quantised weights as Hugging Face checkpoints have them: model.safetensors in one dtype.
+#include <nlohmann/json.hpp>
+
+#include "trainer/export/format.h"
+#include "trainer/export/tensors.h"
+
+namespace sterna::exporter {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+class Dense final : public Format {
+ public:
+  struct Config {
+    std::string dtype_name = "bf16";
+    template <class Visitor>
+    void fields(Visitor& v) {
+      v("dtype", dtype_name, "how every weight is stored", recipes::OneOf{"bf16", "fp16", "fp32"});
+    }
+  };
+  explicit Dense(const Config& config) : dtype_(parse_dtype(config.dtype_name)) {}
+
+  void write(const ExportSource& source, const fs::path& folder) const override {
+    TensorList list;
+    for (const auto& [name, tensor] : source.weights.tensors) {
+      // A tied head is the embedding: the reader expects it once.
+      if (!(source.config.tied && name == "lm_head.weight"))
+        list.add(name, round_to(tensor, dtype_, name));
+    }
+    list.write(folder / "model.safetensors");
+  }
+
+  std::string dtype() const override {
+    return dtype_ == at::kFloat ? "float32" : dtype_ == at::kHalf ? "float16" : "bfloat16";
+  }
+
+  ReadBack read(const fs::path& folder) const override {
+    const auto file = io::open_safetensors(folder);
+    ReadBack result;
+    for (const io::TensorView& view : file->tensors()) {
+      at::Tensor values = at::empty(view.shape, at::kFloat);
+      io::to_float(view, {values.mutable_data_ptr<float>(), view.elements()});
+      result.weights.tensors[view.name] = values;
+      result.storage[view.name] = io::dtype_name(view.dtype);
+    }
+    return result;
+  }
+
+  bool recognises(const fs::path& folder) const override {
+    return fs::exists(folder / "model.safetensors") ||
+           fs::exists(folder / "model.safetensors.index.json");
+  }
+
+ private:
+  at::ScalarType dtype_;
+};
+
+}  // namespace
+
+void add_dense(recipes::Registry<Format>& registry) {
+  registry.add<Dense>("dense", "de-quantised weights in a Hugging Face folder");
+}
+
+}  // namespace sterna::exporter

@@ -1,0 +1,52 @@
+#include "trainer/export/export.h"
+
+#include <set>
+#include <unistd.h>
+
+#include "recipes/user_error.h"
+#include "trainer/export/side_files.h"
+#include "trainer/io/atomic_file.h"
+#include "trainer/io/sha256.h"
+
+namespace sterna::exporter {
+
+namespace fs = std::filesystem;
+
+std::string checksums(const fs::path& folder) {
+  std::set<std::string> names;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    const std::string name = entry.path().lexically_relative(folder).string();
+    if (!entry.is_directory() && name != "SHA256SUMS" && name != "certificate.json")
+      names.insert(name);
+  }
+  std::string text;
+  for (const std::string& name : names)
+    text += io::sha256_of_file(folder / name) + "  " + name + "\n";
+  return text;
+}
+
+void export_folder(const ExportSource& source, const Format& format, const fs::path& target) {
+  fs::path clean = target.lexically_normal();
+  if (!clean.has_filename())
+    clean = clean.parent_path();
+  if (fs::exists(clean))
+    throw recipes::UserError(clean.string() +
+                             ": exists already; choose another folder or remove it");
+  if (clean.has_parent_path())
+    fs::create_directories(clean.parent_path());
+  const fs::path draft = clean.string() + ".tmp-" + std::to_string(::getpid());
+  fs::create_directory(draft);
+  try {
+    format.write(source, draft);
+    write_config(source, format.dtype(), draft);
+    write_tokenizer(source.tokenizer_path, draft);
+    io::write_atomically(draft / "SHA256SUMS", checksums(draft));
+    io::publish_folder(draft, clean);
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(draft, ignored);
+    throw;
+  }
+}
+
+}  // namespace sterna::exporter

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "trainer/export/format.h"
+
+namespace sterna::exporter {
+
+/// Writes a complete export: the format's weights, configuration, tokenizer and SHA256SUMS. The
+/// folder is made beside `target` and renamed, so the name never holds half an export.
+/// @param target  must not exist
+/// @throws recipes::UserError
+void export_folder(const ExportSource& source,
+                   const Format& format,
+                   const std::filesystem::path& target);
+
+/// Hashes of every file of the folder but itself and certificate.json, as `sha256sum -c
+/// SHA256SUMS` reads them, by name.
+std::string checksums(const std::filesystem::path& folder);
+
+}  // namespace sterna::exporter

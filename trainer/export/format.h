@@ -1,0 +1,40 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "recipes/registry.h"
+#include "trainer/export/source.h"
+
+namespace sterna::exporter {
+
+/// What a reader of an export gets.
+struct ReadBack {
+  model::Weights weights;
+  std::map<std::string, std::string> storage;  ///< "codes", "q8_0", "BF16", ... by tensor name
+};
+
+/// A file layout. Configuration, tokenizer and checksums are the same for all and not its concern.
+class Format {
+ public:
+  virtual ~Format() = default;
+
+  /// Adds the files of the weights to `folder`, which exists.
+  /// @throws recipes::UserError  where the layout cannot hold the weights, naming the tensor
+  virtual void write(const ExportSource& source, const std::filesystem::path& folder) const = 0;
+
+  /// Name of the dtype that config.json should give.
+  virtual std::string dtype() const = 0;
+
+  /// Reads what write() wrote, by the code that loads such a folder for use.
+  virtual ReadBack read(const std::filesystem::path& folder) const = 0;
+
+  /// True for a folder that this format wrote.
+  virtual bool recognises(const std::filesystem::path& folder) const = 0;
+};
+
+/// Every layout that `--format` may name.
+const recipes::Registry<Format>& formats();
+
+}  // namespace sterna::exporter

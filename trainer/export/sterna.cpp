@@ -1,0 +1,130 @@
+// Layout "sterna": packed codes, scales and scheme as training made them. The layout is described
+// in trainer/model/sterna_export.h, beside its reader.
+#include <nlohmann/json.hpp>
+
+#include "quant/pack.h"
+#include "trainer/export/format.h"
+#include "trainer/export/tensors.h"
+#include "trainer/io/atomic_file.h"
+#include "trainer/model/sterna_export.h"
+
+namespace sterna::exporter {
+
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+/// Zero points that are codes themselves can be packed like codes.
+bool fits_codes(const at::Tensor& zeros, const quant::Encoded& e) {
+  const int64_t most = e.code_min + (int64_t{1} << e.bits) - 1;
+  return (zeros == zeros.round()).all().item<bool>() && (zeros >= e.code_min).all().item<bool>() &&
+         (zeros <= std::min<int64_t>(most, INT8_MAX)).all().item<bool>() &&
+         !at::signbit(zeros).logical_and(zeros == 0).any().item<bool>();
+}
+
+json add_codes(const std::string& name, const quant::Encoded& e, TensorList& list) {
+  TORCH_CHECK(e.scales.dim() == 2, "export: ", name, " has scales ", e.scales.sizes());
+  list.add(name + ".codes", quant::pack_codes(e.codes.contiguous(), e.bits, e.code_min));
+  list.add(name + ".scales", e.scales.to(e.scale_dtype));
+  TORCH_CHECK(same_bits(e.scales.to(e.scale_dtype).to(at::kFloat), e.scales.to(at::kFloat)),
+              "export: scales of ",
+              name,
+              " are not rounded to their declared dtype");
+  std::string zeros = "none";
+  if (e.zeros.defined()) {
+    const bool packed = fits_codes(e.zeros, e);
+    zeros = packed ? "packed" : "F32";
+    list.add(name + ".zeros",
+             packed ? quant::pack_codes(e.zeros.to(at::kChar).contiguous(), e.bits, e.code_min)
+                    : e.zeros.to(at::kFloat));
+  }
+  const bool levels = e.grid == quant::Grid::kLevels;
+  if (levels)
+    list.add(name + ".levels", e.levels.to(at::kFloat));
+  return {{"storage", "codes"},
+          {"shape", e.codes.sizes().vec()},
+          {"grid", levels ? "levels" : "affine"},
+          {"bits", e.bits},
+          {"code_min", e.code_min},
+          {"group", e.group},
+          {"offset", e.offset},
+          {"scale_dtype", io::dtype_name(file_dtype(e.scale_dtype))},
+          {"zeros", zeros}};
+}
+
+/// The smallest type that holds `w` exactly; else fp32 for vectors (norms, biases: they are
+/// small) and `fallback` for matrices.
+at::ScalarType plain_dtype(const at::Tensor& w, at::ScalarType fallback) {
+  for (const at::ScalarType dtype : {at::kBFloat16, at::kHalf}) {
+    if (same_bits(w.to(dtype).to(at::kFloat), w))
+      return dtype;
+  }
+  return w.dim() < 2 ? at::kFloat : fallback;
+}
+
+class Sterna final : public Format {
+ public:
+  struct Config {
+    std::string dtype_name = "bf16";
+    template <class Visitor>
+    void fields(Visitor& v) {
+      v("dtype",
+        dtype_name,
+        "of matrices that are not quantized and that no smaller type holds exactly",
+        recipes::OneOf{"bf16", "fp16", "fp32"});
+    }
+  };
+  explicit Sterna(const Config& config) : dtype_(parse_dtype(config.dtype_name)) {}
+
+  void write(const ExportSource& source, const fs::path& folder) const override {
+    TensorList list;
+    json entries = json::object();
+    for (const auto& [name, tensor] : source.weights.tensors) {
+      if (!(source.config.tied && name == "lm_head.weight"))
+        entries[name] = add(name, tensor, source.weights, list);
+    }
+    list.write(folder / "sterna.safetensors");
+    const json root = {{"format", 1},
+                       {"layout", "sterna"},
+                       {"origin", source.origin},
+                       {"bytes", list.bytes()},
+                       {"tensors", entries}};
+    io::write_atomically(folder / "sterna.json", root.dump(1) + "\n");
+  }
+
+  std::string dtype() const override { return "bfloat16"; }
+
+  ReadBack read(const fs::path& folder) const override {
+    model::SternaExport content = model::open_sterna_export(folder);
+    return {std::move(content.weights), std::move(content.storage)};
+  }
+
+  bool recognises(const fs::path& folder) const override { return model::is_sterna_export(folder); }
+
+ private:
+  json add(const std::string& name,
+           const at::Tensor& tensor,
+           const model::Weights& weights,
+           TensorList& list) const {
+    const auto encoded = weights.encoded.find(name);
+    if (encoded != weights.encoded.end())
+      return add_codes(name, encoded->second, list);
+    if (const auto blocks = exact_q8_0(tensor)) {
+      list.add(name + ".q8_0", *blocks);
+      return {{"storage", "q8_0"}, {"shape", tensor.sizes().vec()}};
+    }
+    list.add(name, round_to(tensor, plain_dtype(tensor, dtype_), name));
+    return {{"storage", "plain"}};
+  }
+
+  at::ScalarType dtype_;
+};
+
+}  // namespace
+
+void add_sterna(recipes::Registry<Format>& registry) {
+  registry.add<Sterna>("sterna", "packed codes, scales and scheme, as small as they are");
+}
+
+}  // namespace sterna::exporter

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <filesystem>
+#include <list>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "trainer/io/safetensors.h"
+
+namespace sterna::exporter {
+
+/// "bf16", "fp16" or "fp32". @throws recipes::UserError
+at::ScalarType parse_dtype(const std::string& name);
+
+/// Safetensors spelling of a float type or byte.
+io::Dtype file_dtype(at::ScalarType dtype);
+
+/// `w` rounded once to `dtype`. @throws recipes::UserError  naming the tensor, where a finite value
+/// would become infinite
+at::Tensor round_to(const at::Tensor& w, at::ScalarType dtype, const std::string& name);
+
+/// The values that a tensor stored in the file type `storage` ("BF16") comes back with.
+at::Tensor after_rounding(const at::Tensor& w, const std::string& storage);
+
+/// True where both hold the same bits.
+bool same_bits(const at::Tensor& a, const at::Tensor& b);
+
+/// Tensors on their way into one safetensors file; keeps their memory alive.
+class TensorList {
+ public:
+  void add(const std::string& name, const at::Tensor& tensor);
+  uint64_t bytes() const;
+  void write(const std::filesystem::path& path) const;
+
+ private:
+  std::map<std::string, at::Tensor> tensors_;
+};
+
+/// ggml's Q8_0 blocks of a matrix whose values are those of such blocks, bit for bit; nothing where
+/// they are not. The embedding of a GGUF file keeps its size that way.
+/// @param w  fp32 [N, K]
+/// @return   uint8 [N, K / 32 * 34]
+std::optional<at::Tensor> exact_q8_0(const at::Tensor& w);
+
+}  // namespace sterna::exporter
