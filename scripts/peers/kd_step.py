@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""One distilled low-bit training step as PyTorch eager + transformers users write it.
+
+The baseline that Sterna's step is measured against: teacher in bf16 without gradient, student with
+fp32 masters under bf16 autocast whose block linears fake-quantize their weight in every forward
+(asymmetric, straight-through), KL divergence on whole logits, AdamW, clipping at 1.0.
+
+Needs torch, transformers 4.57, gguf (scripts/peers/setup). Example:
+  ~/.cache/sterna/peers/bin/python scripts/peers/kd_step.py --model MODEL.gguf --steps 3
+"""
+
+import argparse
+import json
+import os
+import resource
+import time
+
+import torch
+import torch.nn.functional as F
+
+
+class FakeQuantLinear(torch.nn.Linear):
+    """y = x round(W)^T; the gradient passes the rounding as it is."""
+
+    bits, group = 3, 64
+
+    def quantized(self):
+        w = self.weight.float()
+        g = w.reshape(-1, self.group)
+        low, high = g.amin(1, keepdim=True), g.amax(1, keepdim=True)
+        top = 2**self.bits - 1
+        scale = (high - low).clamp_min(1e-5) / top
+        zero = (-(low / scale).round()).clamp(0, top)
+        q = (((g / scale).round() + zero).clamp(0, top) - zero) * scale
+        return w + (q.reshape_as(w) - w).detach()
+
+    def forward(self, x):
+        return F.linear(x, self.quantized(), self.bias)
+
+
+def quantize_blocks(model, bits, group):
+    FakeQuantLinear.bits, FakeQuantLinear.group = bits, group
+    for layer in model.model.layers:
+        for module in layer.modules():
+            if type(module) is torch.nn.Linear:
+                module.__class__ = FakeQuantLinear
+
+
+def load(path, dtype):
+    from transformers import AutoModelForCausalLM
+
+    options = {"dtype": dtype, "attn_implementation": "sdpa"}
+    if path.endswith(".gguf"):
+        options["gguf_file"] = os.path.basename(path)
+        path = os.path.dirname(os.path.abspath(path))
+    return AutoModelForCausalLM.from_pretrained(path, **options)
+
+
+def step(student, teacher, optimizer, tokens, autocast):
+    with torch.no_grad():
+        taught = teacher(tokens, use_cache=False).logits
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        logits = student(tokens, use_cache=False).logits
+    vocab = logits.size(-1)
+    loss = F.kl_div(
+        F.log_softmax(logits.float().view(-1, vocab), -1),
+        F.log_softmax(taught.float().view(-1, vocab), -1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss.item()
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, help="GGUF file or Hugging Face folder")
+    parser.add_argument("--steps", type=int, default=3, help="measured ones, after one to warm up")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--length", type=int, default=512)
+    parser.add_argument("--bits", type=int, default=3)
+    parser.add_argument("--group", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--dtype", choices=["bf16", "fp32"], default="bf16")
+    return parser.parse_args()
+
+
+def main():
+    args = parse()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    autocast = args.dtype == "bf16"
+    teacher = load(args.model, torch.bfloat16 if autocast else torch.float32).eval()
+    student = load(args.model, torch.float32).train()
+    quantize_blocks(student, args.bits, args.group)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-5, weight_decay=0.0)
+    tokens = torch.randint(0, student.config.vocab_size, (args.batch, args.length))
+    rows = []
+    for index in range(args.steps + 1):
+        wall, cpu = time.perf_counter(), time.process_time()
+        loss = step(student, teacher, optimizer, tokens, autocast)
+        row = {"step": index, "loss": loss, "seconds": time.perf_counter() - wall,
+               "cpu_seconds": time.process_time() - cpu}
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    best = min(row["seconds"] for row in rows[1:])
+    median = sorted(row["seconds"] for row in rows[1:])[(len(rows) - 1) // 2]
+    print(json.dumps({
+        "format": 1,
+        "peer": f"torch {torch.__version__} eager + transformers",
+        "tokens_per_step": tokens.numel(),
+        "tokens_per_second": tokens.numel() / median,
+        "best_tokens_per_second": tokens.numel() / best,
+        "cpu_seconds_per_step": sorted(r["cpu_seconds"] for r in rows[1:])[(len(rows) - 1) // 2],
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "threads": args.threads,
+        "dtype": args.dtype,
+    }))
+
+
+if __name__ == "__main__":
+    main()
