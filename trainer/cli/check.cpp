@@ -1,12 +1,11 @@
 #include <ostream>
 #include <set>
 
-#include "distill/objective.h"
 #include "trainer/cli/command.h"
 #include "trainer/cli/plan_table.h"
 #include "trainer/data/samples.h"
 #include "trainer/model/load.h"
-#include "trainer/run/config.h"
+#include "trainer/run/session.h"
 #include "trainer/text/tokenizer.h"
 
 namespace sterna::cli {
@@ -45,32 +44,26 @@ void print_samples(const data::SampleSource& samples,
 int run(const Invocation& typed, Streams streams) {
   const int64_t wanted = typed.integer("samples", 0, {0, kMostSamples});
   recipes::Recipe recipe = open_recipe(typed);
-  // Every section is read, and the recipe accepted as a whole, before anything is opened.
-  recipe.section("run").read<run::RunConfig>();
-  const auto student = recipe.section("model").read<run::ModelConfig>();
-  const auto teacher = recipe.section("teacher").read<run::TeacherConfig>();
-  const auto train = recipe.section("train").read<run::TrainConfig>();
-  recipe.section("blockwise").read<run::BlockwiseConfig>();
-  const quant::Plan plan = quant::Plan::read(recipe.section("quant"));
-  const distill::Objective objective(recipe.section("kd"));
-  recipe.section("data").read<data::DataConfig>();
-  recipe.ignore("eval");
+  run::read_all_sections(recipe);
   recipe.reject_unknown();
+  const run::Settings settings = run::read_settings(recipe);
 
-  const model::CheckpointInfo source = model::inspect(student.path);
-  if (!teacher.path.empty())
-    model::inspect(teacher.path);
+  const model::CheckpointInfo source = model::inspect(settings.model.path);
+  if (!settings.teacher.path.empty())
+    model::inspect(settings.teacher.path);
   std::vector<PlannedMatrix> matrices = matrices_of(source.config);
-  fill_plan(plan, matrices);
+  fill_plan(quant::Plan::read(recipe.section("quant")), matrices);
   const auto tokenizer = text::open_tokenizer(source.tokenizer_path);
+  const int64_t seq_len =
+      settings.train.steps > 0 ? settings.train.seq_len : settings.blockwise_seq_len();
   const auto samples =
-      data::open_samples(recipe.section("data"), *tokenizer, train.seq_len, train.seed);
+      data::open_samples(recipe.section("data"), *tokenizer, seq_len, settings.train.seed);
 
   recipe.write(streams.out);
   streams.out << "\n";
   print_plan(matrices, streams.out);
   streams.out << "\ndata: " << samples->tokens() << " tokens, " << samples->size() << " samples of "
-              << train.seq_len << "\n";
+              << seq_len << "\n";
   print_samples(*samples, *tokenizer, wanted, streams.out);
   return kDone;
 }

@@ -186,7 +186,7 @@ struct EvalConfig {
   std::string bos = "none";
   std::string score = "all";
   std::string dtype = "fp32";
-  std::string reference;
+  std::filesystem::path reference;
   int64_t every = 0;
   bool before = true;
   bool after = true;
