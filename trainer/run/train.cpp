@@ -1,10 +1,12 @@
 #include "trainer/run/train.h"
 
+#include <chrono>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
 
 #include "trainer/io/atomic_file.h"
+#include "trainer/io/tensorboard.h"
 #include "trainer/run/blockwise.h"
 #include "trainer/run/checkpoint.h"
 #include "trainer/run/estimate.h"
@@ -46,6 +48,7 @@ class Run {
   RunFolder folder_;
   Progress progress_;
   std::unique_ptr<JsonLog> log_;
+  std::unique_ptr<io::TensorboardWriter> board_;
   std::unique_ptr<Evaluator> evaluator_;
   Optimizer optimizer_;
   std::string stage_ = "blockwise";
@@ -60,6 +63,11 @@ class Run {
 
 fs::path folder_of(const Settings& settings) {
   return fs::path(settings.run.dir) / settings.run.name;
+}
+
+double unix_time() {
+  using std::chrono::system_clock;
+  return std::chrono::duration<double>(system_clock::now().time_since_epoch()).count();
 }
 
 std::string text_of(const recipes::Recipe& recipe) {
@@ -161,6 +169,8 @@ void Run::evaluate(const std::string& cell) {
   if (!result)
     return;
   progress_.line(cell + ": " + to_text(*result));
+  if (board_)
+    board_->scalars(step_, {{"eval/perplexity", result->ppl}}, unix_time());
   if (cell.starts_with("step-") && (best_ == 0 || result->ppl < best_)) {
     best_ = result->ppl;
     best_name_ = cell;
@@ -213,6 +223,11 @@ bool Run::one_step(Step& step, const LogContext& context) {
   bad_in_row_ = report.outcome.applied ? 0 : bad_in_row_ + 1;
   skipped_ += report.outcome.applied ? 0 : 1;
   log_->write(step_line(step_, report, skipped_, context));
+  std::vector<std::pair<std::string, double>> scalars{
+      {"loss", report.loss}, {"lr", report.rates.lr}, {"grad_norm", report.outcome.grad_norm}};
+  for (size_t i = 0; i < context.terms.size(); ++i)
+    scalars.emplace_back("loss/" + context.terms[i], report.losses[i]);
+  board_->scalars(step_, scalars, unix_time());
   progress_.step(step_, step_text(report, context));
   if (bad_in_row_ < config.max_bad_steps)
     return true;
@@ -250,6 +265,7 @@ void Run::end_to_end() {
 TrainEnd Run::go() {
   options_.resume ? resume() : begin();
   log_ = std::make_unique<JsonLog>(folder_.log());
+  board_ = std::make_unique<io::TensorboardWriter>(folder_.path() / "tensorboard");
   const SignalWatch watch;
   const Settings& s = session_.settings;
   for (const std::string& line : estimate(session_))

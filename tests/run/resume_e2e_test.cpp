@@ -1,0 +1,103 @@
+// The program itself, killed and continued: its weights are those of a run that nobody touched.
+#include <random>
+
+#include "tests/run/train_fixture.h"
+
+namespace sterna::tests {
+namespace {
+
+const std::vector<std::string> kLearned{
+    "quant.weight={ name = \"affine_learned\", bits = 2, group = 16 }",
+    "blockwise.samples=8",
+    "blockwise.batch=2",
+    "blockwise.checkpoint_every=1"};
+
+TEST_F(Training, KilledFiveTimesGivesTheWeightsOfTheStraightRun) {
+  ASSERT_EQ(train("straight", kLearned), 0) << output_;
+  std::mt19937 random(20261121);
+  std::vector<int> delays;
+  for (int i = 0; i < 5; ++i)
+    delays.push_back(static_cast<int>(100 + random() % 900));
+  train_with_kills("killed", kLearned, delays);
+  const std::string wanted = hashes("straight", "step-40");
+  ASSERT_NE(wanted.find("quant"), std::string::npos);
+  EXPECT_EQ(hashes("killed", "step-40"), wanted);
+  // Every step is in the log once, whatever was done twice.
+  std::istringstream log(io::read_text(run_folder("killed") / "log.jsonl"));
+  int64_t next = 1;
+  for (std::string line; std::getline(log, line);) {
+    const auto entry = nlohmann::json::parse(line);
+    if (entry.at("stage") == "train") {
+      EXPECT_EQ(entry.at("step").get<int64_t>(), next++);
+    }
+  }
+  EXPECT_EQ(next, 41);
+}
+
+TEST_F(Training, SigtermSavesTheLastCompleteStepAndExitsWithThree) {
+  {
+    Program program(arguments("stopped", {"train.steps=100000", "train.checkpoint_every=0"}),
+                    folder_.path() / "output.txt");
+    while (program.output().find("step 1/") == std::string::npos)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    program.signal(SIGTERM);
+    EXPECT_EQ(program.wait(), 3) << program.output();
+    EXPECT_NE(program.output().find("saved step-"), std::string::npos) << program.output();
+  }
+  ASSERT_EQ(checkpoints("stopped").size(), 1u);
+}
+
+TEST_F(Training, ATornCheckpointIsNamedAndTheOneBeforeUsed) {
+  ASSERT_EQ(train("straight"), 0) << output_;
+  ASSERT_EQ(train("torn", {"train.keep_last=3"}), 0) << output_;
+  const auto folder = run_folder("torn") / "checkpoints";
+  const auto master = folder / "step-40" / "master.safetensors";
+  {
+    std::fstream file(master, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(-1, std::ios::end);
+    const auto last = static_cast<char>(file.get());
+    file.seekp(-1, std::ios::end);
+    file.put(static_cast<char>(last ^ 1));
+  }
+  std::filesystem::remove(folder / "step-35" / "manifest.json");
+  ASSERT_EQ(train("torn", {"--resume", "train.keep_last=3"}), 0) << output_;
+  EXPECT_NE(output_.find("WARNING"), std::string::npos) << output_;
+  EXPECT_NE(output_.find("master.safetensors"), std::string::npos) << output_;
+  EXPECT_NE(output_.find("step-30"), std::string::npos) << output_;
+  EXPECT_EQ(hashes("torn", "step-40"), hashes("straight", "step-40"));
+}
+
+TEST_F(Training, ResumeRefusesChangedKeysWithBothValues) {
+  ASSERT_EQ(train("run", {"train.steps=4"}), 0) << output_;
+  EXPECT_EQ(train("run", {"train.steps=4", "train.lr=0.5", "--resume"}), 2);
+  EXPECT_NE(output_.find("train.lr was 0.002, now 0.5"), std::string::npos) << output_;
+  EXPECT_EQ(train("run", {"train.steps=4"}), 2) << "a run folder is not overwritten";
+  EXPECT_NE(output_.find("--resume"), std::string::npos) << output_;
+  // More steps are the same run, longer.
+  EXPECT_EQ(train("run", {"train.steps=6", "--resume"}), 0) << output_;
+}
+
+TEST_F(Training, TwoProcessesCannotTrainInOneFolder) {
+  Program first(arguments("shared", {"train.steps=100000"}), folder_.path() / "first.txt");
+  while (first.output().find("step 1/") == std::string::npos)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_EQ(train("shared", {"--resume"}), 2);
+  EXPECT_NE(output_.find("another process"), std::string::npos) << output_;
+}
+
+TEST_F(Training, InfiniteWeightsStopTheRunAndNameATensor) {
+  EXPECT_EQ(train("bad",
+                  {"train.lr=1e3",
+                   "train.clip=0",
+                   "train.weight_decay=1e3",
+                   "train.max_bad_steps=3",
+                   "train.warmup=0",
+                   "train.steps=100",
+                   "train.schedule=constant"}),
+            2);
+  EXPECT_NE(output_.find("3 steps in a row had NaN or Inf"), std::string::npos) << output_;
+  EXPECT_NE(output_.find("model.layers."), std::string::npos) << output_;
+}
+
+}  // namespace
+}  // namespace sterna::tests

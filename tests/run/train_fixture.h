@@ -1,0 +1,89 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include "tests/support/program.h"
+#include "tests/support/tiny_model.h"
+#include "trainer/io/atomic_file.h"
+#include "trainer/io/sha256.h"
+
+namespace sterna::tests {
+
+/// A tiny model and text in a folder, and `sterna train` on them.
+class Training : public testing::Test {
+ protected:
+  void SetUp() override {
+    write_tiny_model(folder_.path() / "model");
+    write_text_file(folder_.path() / "text.txt", tiny_text(300));
+  }
+
+  std::vector<std::string> arguments(const std::string& name,
+                                     const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> all{"train",
+                                 (source_dir() / "recipes/tests/tiny_kl.toml").string(),
+                                 "model.path=" + (folder_.path() / "model").string(),
+                                 "data.text=" + (folder_.path() / "text.txt").string(),
+                                 "data.cache=" + (folder_.path() / "tokens").string(),
+                                 "run.dir=" + (folder_.path() / "runs").string(),
+                                 "run.name=" + name};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+
+  std::filesystem::path run_folder(const std::string& name) const {
+    return folder_.path() / "runs" / name;
+  }
+
+  /// Runs to the end. @return exit code
+  int train(const std::string& name, const std::vector<std::string>& more = {}) {
+    Program program(arguments(name, more), folder_.path() / "output.txt");
+    const int code = program.wait();
+    output_ = program.output();
+    return code;
+  }
+
+  /// SHA-256 over weights, moments and quantizers of one checkpoint.
+  std::string hashes(const std::string& name, const std::string& checkpoint) const {
+    std::string all;
+    for (const char* kind : {"master", "quant", "buffer", "moment1", "moment2"}) {
+      const auto file =
+          run_folder(name) / "checkpoints" / checkpoint / (std::string(kind) + ".safetensors");
+      if (std::filesystem::exists(file))
+        all += std::string(kind) + " " + io::sha256_of_file(file) + "\n";
+    }
+    return all;
+  }
+
+  std::vector<std::string> checkpoints(const std::string& name) const {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(run_folder(name) / "checkpoints"))
+      names.push_back(entry.path().filename());
+    return names;
+  }
+
+  /// Runs, is killed after each of `delays` (milliseconds), and then runs to the end.
+  void train_with_kills(const std::string& name,
+                        const std::vector<std::string>& more,
+                        const std::vector<int>& delays) {
+    bool first = true;
+    for (const int delay : delays) {
+      std::vector<std::string> all = more;
+      if (!first && std::filesystem::exists(run_folder(name) / "recipe.toml"))
+        all.push_back("--resume");
+      Program program(arguments(name, all), folder_.path() / "output.txt");
+      std::this_thread::sleep_for(std::chrono::milliseconds(delay));
+      program.signal(SIGKILL);
+      program.wait();
+      first = false;
+    }
+    std::vector<std::string> last = more;
+    if (std::filesystem::exists(run_folder(name) / "recipe.toml"))
+      last.push_back("--resume");
+    ASSERT_EQ(train(name, last), 0) << output_;
+  }
+
+  TemporaryFolder folder_;
+  std::string output_;
+};
+
+}  // namespace sterna::tests
