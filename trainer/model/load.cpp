@@ -3,7 +3,11 @@
 #include <algorithm>
 #include <set>
 
+#include <nlohmann/json.hpp>
+
 #include "recipes/user_error.h"
+#include "trainer/io/json.h"
+#include "trainer/model/run_checkpoint.h"
 #include "trainer/model/sterna_export.h"
 #include "trainer/model/weight_source.h"
 
@@ -20,10 +24,6 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return text + "]";
 }
 
-[[noreturn]] void refuse_run(const fs::path& path) {
-  throw UserError(path.string() + ": run folders cannot be read yet; give an export of it");
-}
-
 std::unique_ptr<WeightSource> open_weights(const CheckpointInfo& info) {
   switch (info.kind) {
     case CheckpointKind::kHuggingFace:
@@ -34,7 +34,7 @@ std::unique_ptr<WeightSource> open_weights(const CheckpointInfo& info) {
       return hold_weights(read_sterna_export(info.path), info.path);
     case CheckpointKind::kRun:
     case CheckpointKind::kRunCheckpoint:
-      refuse_run(info.path);
+      return hold_weights(read_run_weights(info.path), info.path);
   }
   TORCH_CHECK(false, "unknown kind of checkpoint");
 }
@@ -75,15 +75,48 @@ void check_complete(const std::vector<Parameter>& expected, const WeightSource& 
                         "; does config.json belong to this file?");
 }
 
+// Where a folder holds both, tokenizer.json is a conversion that treats repeated spaces otherwise
+// than the SentencePiece model the weights were trained with; so the original is taken, unless the
+// conversion knows tokens that were added later.
+fs::path tokenizer_of(const fs::path& folder) {
+  if (!fs::exists(folder / "tokenizer.model") || !fs::exists(folder / "tokenizer.json"))
+    return folder;
+  const nlohmann::json json = io::read_json(folder / "tokenizer.json");
+  const auto vocabulary = nlohmann::json::json_pointer("/model/vocab");
+  if (!json.contains(vocabulary) || !json.at(vocabulary).is_object())
+    return folder;
+  for (const auto& token : json.value("added_tokens", nlohmann::json::array())) {
+    if (!token.contains("content") || !token.at("content").is_string() ||
+        !json.at(vocabulary).contains(token.at("content").get<std::string>()))
+      return folder;
+  }
+  return folder / "tokenizer.model";
+}
+
+CheckpointInfo inspect_run_checkpoint(const fs::path& path) {
+  const CheckpointInfo source = inspect(read_manifest(path).source);
+  return {CheckpointKind::kRunCheckpoint, path, source.tokenizer_path, source.config};
+}
+
+CheckpointInfo inspect_run(const fs::path& path) {
+  std::vector<std::string> torn;
+  const fs::path newest = newest_checkpoint(path, torn);
+  if (newest.empty()) {
+    throw UserError(path.string() + ": this run has no complete checkpoint yet" +
+                    (torn.empty() ? "" : "; the newest is damaged: " + torn.front()));
+  }
+  return inspect_run_checkpoint(newest);
+}
+
 CheckpointInfo inspect_folder(const fs::path& path) {
   if (is_sterna_export(path))
-    return {CheckpointKind::kSternaExport, path, path, read_hf_config(path)};
+    return {CheckpointKind::kSternaExport, path, tokenizer_of(path), read_hf_config(path)};
   if (fs::exists(path / "manifest.json"))
-    refuse_run(path);
+    return inspect_run_checkpoint(path);
   if (fs::exists(path / "recipe.toml"))
-    refuse_run(path);
+    return inspect_run(path);
   if (fs::exists(path / "config.json"))
-    return {CheckpointKind::kHuggingFace, path, path, read_hf_config(path)};
+    return {CheckpointKind::kHuggingFace, path, tokenizer_of(path), read_hf_config(path)};
   throw UserError(path.string() +
                   ": no checkpoint here; expected a folder with config.json and safetensors, "
                   "sterna.json (an export), recipe.toml (a run) or manifest.json (its checkpoint)");
@@ -109,7 +142,7 @@ Weights read_weights(const CheckpointInfo& info) {
   if (info.kind == CheckpointKind::kSternaExport)
     return read_sterna_export(info.path);
   if (info.kind == CheckpointKind::kRunCheckpoint || info.kind == CheckpointKind::kRun)
-    refuse_run(info.path);
+    return read_run_weights(info.path);
   const auto source = open_weights(info);
   check_complete(Decoder(info.config, at::kFloat).parameters(), *source, info.config.tied);
   Weights weights;

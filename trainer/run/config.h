@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "recipes/recipe.h"
+#include "trainer/eval/config.h"
 #include "trainer/run/adamw.h"
 #include "trainer/run/schedule.h"
 
@@ -174,43 +175,6 @@ struct BlockwiseConfig {
   }
 };
 
-/// `[eval]`: for `sterna eval` and for evaluations on a run's way.
-struct EvalConfig {
-  std::vector<std::filesystem::path> text;
-  std::string separator;
-  int64_t max_documents = 0;
-  int64_t window = 1024;
-  int64_t stride = 0;
-  int64_t max_windows = 0;
-  bool overlap_target = false;
-  std::string bos = "none";
-  std::string score = "all";
-  std::string dtype = "fp32";
-  std::filesystem::path reference;
-  int64_t every = 0;
-  bool before = true;
-  bool after = true;
-
-  template <class Visitor>
-  void fields(Visitor& v) {
-    using recipes::OneOf;
-    using recipes::Range;
-    constexpr int64_t kMany = int64_t{1} << 40;
-    v("text", text, "file or files to evaluate on; empty: no evaluation in training");
-    v("separator", separator, "splits a file into documents; empty: the file is one text");
-    v("max_documents", max_documents, "use only the first ones; 0: all", Range{int64_t{0}, kMany});
-    v("window", window, "tokens of a window", Range{int64_t{1}, kMany});
-    v("stride", stride, "tokens between windows; 0: the window", Range{int64_t{0}, kMany});
-    v("max_windows", max_windows, "evaluate the first ones; 0: all", Range{int64_t{0}, kMany});
-    v("overlap_target", overlap_target, "T inputs give T predictions instead of T - 1");
-    v("bos", bos, "where start tokens go", OneOf{"none", "start", "document"});
-    v("score", score, "all predictions, or the second half of each window", OneOf{"all", "half"});
-    v("dtype", dtype, "dtype of `sterna eval`; a run computes as it trains", OneOf{"fp32", "bf16"});
-    v("reference", reference, "checkpoint to measure KL divergence from; runs take their teacher");
-    v("every", every, "steps between evaluations; 0: none on the way", Range{int64_t{0}, kMany});
-    v("before", before, "evaluate the full-precision model and the rounded one before training");
-    v("after", after, "evaluate behind each stage");
-  }
-};
+using eval::EvalConfig;
 
 }  // namespace sterna::run

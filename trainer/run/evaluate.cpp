@@ -11,18 +11,8 @@ Evaluator::Evaluator(const Session& session, const RunFolder& folder)
   const EvalConfig& config = session.settings.eval;
   if (config.text.empty())
     return;
-  options_.window = config.window;
-  options_.stride = config.stride;
-  options_.max_windows = config.max_windows;
-  options_.overlap_target = config.overlap_target;
-  options_.score = eval::parse_score(config.score);
-  data::EvalTextOptions text;
-  text.text = config.text;
-  text.separator = config.separator;
-  if (config.max_documents > 0)
-    text.max_documents = config.max_documents;
-  text.bos = data::parse_eval_bos(config.bos);
-  ids_ = data::read_eval_ids(text, *session.tokenizer);
+  options_ = config.options();
+  ids_ = data::read_eval_ids(config.text_options(), *session.tokenizer);
 }
 
 std::optional<eval::EvalResult> Evaluator::run(const model::Decoder& decoder,

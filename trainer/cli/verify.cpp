@@ -1,0 +1,67 @@
+#include <iomanip>
+#include <ostream>
+
+#include "trainer/cli/command.h"
+#include "trainer/cli/verify_against.h"
+#include "trainer/eval/expected.h"
+#include "trainer/io/safetensors.h"
+#include "trainer/model/load.h"
+
+namespace sterna::cli {
+namespace {
+
+int verify_expected(const Invocation& typed, Streams streams) {
+  const double tolerance = typed.number("tolerance", 1e-4, recipes::Range{0.0, 1e6});
+  const auto expected = io::open_safetensors(typed.text("expected"));
+  const model::Decoder decoder =
+      model::load_decoder(model::inspect(typed.paths.front()), at::kFloat);
+  bool all_within = true;
+  streams.out << "tensor                        max error   mean error\n" << std::scientific;
+  for (const eval::TensorError& error : eval::compare_with_expected(decoder, *expected)) {
+    const bool within = error.max <= tolerance;
+    all_within = all_within && within;
+    streams.out << std::left << std::setw(28) << error.name << std::right << std::setprecision(3)
+                << std::setw(12) << error.max << std::setw(13) << error.mean
+                << (within ? "" : "  BEYOND") << "\n";
+  }
+  streams.out << (all_within ? "all within " : "not all within ") << tolerance << "\n"
+              << std::defaultfloat;
+  return all_within ? kDone : kAnswerIsNo;
+}
+
+int run(const Invocation& typed, Streams streams) {
+  if (typed.has("expected") == typed.has("against"))
+    throw recipes::UserError("verify: give one of --expected FILE.safetensors and --against RUN");
+  if (typed.has("against"))
+    return verify_against(typed.paths.front(), typed.text("against"), streams);
+  return verify_expected(typed, streams);
+}
+
+}  // namespace
+
+Command verify_command() {
+  Command command;
+  command.name = "verify";
+  command.usage = "CHECKPOINT (--expected FILE.safetensors [--tolerance E] | --against RUN)";
+  command.summary = "proves an export against its run, or a checkpoint against expected tensors";
+  command.details =
+      "--expected: the file holds input_ids [B, T] and any of logits, hidden_states.i (0: the\n"
+      "embeddings, the last one: after the final norm), attentions.i, or topk_indices with\n"
+      "topk_values, and logsumexp. Computes in fp32 and prints the largest and the mean absolute\n"
+      "error of each tensor.\n"
+      "--against: compares codes, scales and weights of an export with what training computed "
+      "with,\n"
+      "bit for bit, and writes certificate.json into it.\n"
+      "Exit code 1 where anything differs.";
+  command.example =
+      "verify tests/golden/tiny_llama --expected tests/golden/tiny_llama/expected.safetensors";
+  command.paths = {1, 1};
+  command.overrides = false;
+  command.flags = {{"expected", "FILE", "tensors to compare with"},
+                   {"against", "RUN", "run or checkpoint that the export was made from"},
+                   {"tolerance", "E", "largest absolute error that passes, 1e-4"}};
+  command.run = run;
+  return command;
+}
+
+}  // namespace sterna::cli

@@ -1,0 +1,84 @@
+#include "trainer/eval/generate.h"
+
+#include "recipes/user_error.h"
+
+namespace sterna::eval {
+namespace {
+
+using at::Tensor;
+
+// Tokens of a long prompt that go through the model at once.
+constexpr int64_t kPrefill = 512;
+
+Tensor step(const model::Decoder& decoder, const Tensor& ids, kvcache::Cache& cache) {
+  const int64_t from = cache.length();
+  const Tensor positions = at::arange(from, from + ids.size(1), ids.options());
+  return decoder.hidden(ids, positions, cache).select(1, -1);
+}
+
+}  // namespace
+
+// splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators) at a counter.
+double uniform_at(uint64_t seed, uint64_t position) {
+  const auto mix = [](uint64_t z) {
+    z += 0x9e3779b97f4a7c15;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+  };
+  return static_cast<double>(mix(mix(seed) ^ position) >> 11) * 0x1.0p-53;
+}
+
+int64_t choose(const Tensor& logits, const Sampling& sampling, uint64_t position) {
+  if (sampling.temperature <= 0)
+    return logits.argmax(-1).item<int64_t>();
+  const Tensor p = (logits.to(at::kCPU, at::kDouble) / sampling.temperature).softmax(-1);
+  // Stable, so that equal probabilities keep the order of their ids.
+  const auto [sorted, order] = at::sort(p, /*stable=*/true, /*dim=*/-1, /*descending=*/true);
+  const double* share = sorted.const_data_ptr<double>();
+  int64_t kept = 0;
+  double mass = 0;
+  do {
+    mass += share[kept++];
+  } while (kept < sorted.numel() && mass < sampling.top_p);
+  double left = uniform_at(sampling.seed, position) * mass;
+  int64_t at = 0;
+  while (at + 1 < kept && left >= share[at])
+    left -= share[at++];
+  return order[at].item<int64_t>();
+}
+
+std::vector<int32_t> generate(const model::Decoder& decoder,
+                              std::span<const int32_t> prompt,
+                              const Sampling& sampling,
+                              std::span<const int64_t> stop,
+                              const std::function<bool(int32_t)>& on_token) {
+  const at::NoGradGuard no_grad;
+  const int64_t room = decoder.config().max_positions;
+  const auto given = static_cast<int64_t>(prompt.size());
+  if (given == 0)
+    throw recipes::UserError("generate: the prompt is empty; give some text");
+  if (given >= room)
+    throw recipes::UserError("generate: the prompt has " + std::to_string(given) +
+                             " tokens, the model takes " + std::to_string(room));
+  const auto cache = kvcache::make_full(decoder.rope(), decoder.config().layers);
+  const Tensor text = at::tensor(at::ArrayRef<int32_t>(prompt.data(), prompt.size()), at::kLong)
+                          .unsqueeze(0)
+                          .to(decoder.head_linear().weight.device());
+  Tensor hidden;
+  for (int64_t at = 0; at < given; at += kPrefill)
+    hidden = step(decoder, text.narrow(1, at, std::min(kPrefill, given - at)), *cache);
+  std::vector<int32_t> made;
+  while (static_cast<int64_t>(made.size()) < sampling.max_new) {
+    const int64_t position = given + static_cast<int64_t>(made.size());
+    const int64_t id = choose(decoder.head(hidden)[0], sampling, position);
+    made.push_back(static_cast<int32_t>(id));
+    const bool more = !on_token || on_token(static_cast<int32_t>(id));
+    if (!more || std::find(stop.begin(), stop.end(), id) != stop.end() || position >= room)
+      break;
+    hidden = step(decoder, at::full({1, 1}, id, text.options()), *cache);
+  }
+  return made;
+}
+
+}  // namespace sterna::eval
