@@ -29,7 +29,10 @@ int run(const Invocation& typed, Streams streams) {
   if (std::filesystem::exists(target))
     throw recipes::UserError(target.string() +
                              ": exists already; choose another folder or remove it");
-  exporter::export_folder(exporter::open_source(typed.paths.front()), *format, target);
+  const exporter::ExportSource source = exporter::open_source(typed.paths.front());
+  for (const std::string& remark : source.remarks)
+    streams.err << remark << "\n";
+  exporter::export_folder(source, *format, target);
   uint64_t bytes = 0;
   for (const auto& entry : std::filesystem::directory_iterator(target))
     bytes += entry.file_size();

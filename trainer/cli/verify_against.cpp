@@ -16,6 +16,8 @@ int verify_against(const std::filesystem::path& folder,
                    const std::filesystem::path& against,
                    Streams streams) {
   const exporter::ExportSource source = exporter::open_source(against);
+  for (const std::string& remark : source.remarks)
+    streams.err << remark << "\n";
   const exporter::Certificate certificate = exporter::certify(folder, source);
   const auto& wrong = certificate.mismatches;
   for (size_t i = 0; i < std::min(kShown, wrong.size()); ++i)

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "trainer/model/load.h"
 
@@ -13,7 +14,8 @@ namespace sterna::exporter {
 struct ExportSource {
   model::DecoderConfig config;
   model::Weights weights;  ///< by Hugging Face name; fp32, codes beside the quantized ones
-  std::filesystem::path tokenizer_path;       ///< a folder, a tokenizer file or a GGUF
+  std::filesystem::path tokenizer_path;  ///< a folder, a tokenizer file or a GGUF
+  std::vector<std::string> remarks;      ///< torn checkpoints that were passed over; to be printed
   std::map<std::string, std::string> origin;  ///< "kind", "checkpoint"; goes into sterna.json
 };
 
