@@ -1,0 +1,123 @@
+// Checkpoints that do not fit together, and what is said about them.
+#include "trainer/model/load.h"
+
+#include <fstream>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "recipes/user_error.h"
+#include "tests/support/paths.h"
+
+namespace sterna::model {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Checkpoint : public testing::Test {
+ protected:
+  Checkpoint() : folder_(fs::path(testing::TempDir()) / "sterna_load_test") {
+    fs::remove_all(folder_);
+    fs::copy(tests::source_dir() / "tests" / "golden" / "tiny_llama", folder_);
+  }
+  ~Checkpoint() override { fs::remove_all(folder_); }
+
+  void set(const std::string& key, const nlohmann::json& value) {
+    std::ifstream in(folder_ / "config.json");
+    nlohmann::json json = nlohmann::json::parse(in);
+    if (value.is_null())
+      json.erase(key);
+    else
+      json[key] = value;
+    std::ofstream(folder_ / "config.json") << json;
+  }
+
+  void expect_refused(const std::vector<std::string>& parts) const {
+    try {
+      load_decoder(inspect(folder_), at::kFloat);
+      FAIL() << "accepted";
+    } catch (const recipes::UserError& error) {
+      for (const std::string& part : parts)
+        EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(Checkpoint, LoadsAsItIs) {
+  Decoder decoder = load_decoder(inspect(folder_), at::kBFloat16);
+  for (const Parameter& p : decoder.parameters())
+    EXPECT_EQ(p.value->scalar_type(), p.matrix ? at::kBFloat16 : at::kFloat) << p.name;
+}
+
+TEST_F(Checkpoint, AMissingTensorIsNamed) {
+  set("num_hidden_layers", 3);
+  expect_refused({"missing", "model.layers.2.input_layernorm.weight", "and 13 more"});
+}
+
+TEST_F(Checkpoint, ATensorWithoutAPlaceIsNamed) {
+  set("mlp_bias", false);
+  expect_refused({"no place", "model.layers.0.mlp.down_proj.bias"});
+}
+
+TEST_F(Checkpoint, AnotherShapeIsNamedWithBothShapes) {
+  set("vocab_size", 65);
+  expect_refused({"model.embed_tokens.weight", "[64, 24]", "[65, 24]"});
+}
+
+TEST_F(Checkpoint, AMissingKeyAndAWrongTypeAreNamedWithTheFile) {
+  set("hidden_size", nullptr);
+  expect_refused({"config.json", "hidden_size", "missing"});
+  set("hidden_size", "24");
+  expect_refused({"config.json", "hidden_size", "expected an integer", "\"24\""});
+}
+
+TEST_F(Checkpoint, WhatIsNotSupportedIsRefusedByName) {
+  set("quantization_config", nlohmann::json::object());
+  expect_refused({"quantization_config", "already quantized"});
+  set("quantization_config", nullptr);
+  set("rope_scaling", {{"rope_type", "yarn"}, {"factor", 2.0}});
+  expect_refused({"yarn", "llama3"});
+  set("hidden_act", "gelu");
+  expect_refused({"hidden_act", "gelu"});
+  set("model_type", "mamba");
+  expect_refused({"model_type", "mamba"});
+}
+
+TEST_F(Checkpoint, AFileInsideAFolderSaysSoAndAnEmptyFolderSaysWhatWasLookedFor) {
+  EXPECT_THROW(inspect(folder_ / "model.safetensors"), recipes::UserError);
+  EXPECT_THROW(inspect(folder_ / "absent"), recipes::UserError);
+  fs::remove(folder_ / "config.json");
+  expect_refused({"no checkpoint here", "config.json", "sterna.json", "recipe.toml"});
+}
+
+TEST_F(Checkpoint, TheOlderAndTheNewerRopeKeysMeanTheSame) {
+  const DecoderConfig older = read_hf_config(folder_);
+  set("rope_parameters",
+      {{"rope_type", "llama3"},
+       {"rope_theta", 10000.0},
+       {"factor", 8.0},
+       {"low_freq_factor", 1.0},
+       {"high_freq_factor", 4.0},
+       {"original_max_position_embeddings", 16}});
+  set("rope_scaling", nullptr);
+  set("rope_theta", nullptr);
+  const DecoderConfig newer = read_hf_config(folder_);
+  EXPECT_EQ(newer.rope.type, "llama3");
+  EXPECT_TRUE(at::equal(kvcache::Rope(older.rope).inverse_frequencies(),
+                        kvcache::Rope(newer.rope).inverse_frequencies()));
+}
+
+TEST_F(Checkpoint, TheOriginalTokenizerIsTakenUnlessTheConversionKnowsMore) {
+  std::ofstream(folder_ / "tokenizer.model") << "x";
+  std::ofstream(folder_ / "tokenizer.json")
+      << R"({"added_tokens": [{"content": "<s>"}], "model": {"vocab": {"<s>": 1}}})";
+  EXPECT_EQ(inspect(folder_).tokenizer_path, folder_ / "tokenizer.model");
+  std::ofstream(folder_ / "tokenizer.json")
+      << R"({"added_tokens": [{"content": "<chat>"}], "model": {"vocab": {"<s>": 1}}})";
+  EXPECT_EQ(inspect(folder_).tokenizer_path, folder_);
+}
+
+}  // namespace
+}  // namespace sterna::model
