@@ -99,5 +99,28 @@ TEST_F(Training, InfiniteWeightsStopTheRunAndNameATensor) {
   EXPECT_NE(output_.find("model.layers."), std::string::npos) << output_;
 }
 
+TEST_F(Training, EvaluatesBeforeOnTheWayAndBehindAndKeepsTheBest) {
+  write_text_file(folder_.path() / "held.txt", tiny_text(20, 99));
+  ASSERT_EQ(train("evaluated",
+                  {"eval.text=" + (folder_.path() / "held.txt").string(),
+                   "eval.window=32",
+                   "eval.every=8",
+                   "train.checkpoint_every=0",
+                   "train.keep_last=1"}),
+            0)
+      << output_;
+  for (const char* cell : {"full-precision", "ptq", "step-8", "step-16", "step-32", "step-40"})
+    EXPECT_TRUE(
+        std::filesystem::exists(run_folder("evaluated") / "eval" / (std::string(cell) + ".json")))
+        << cell;
+  const auto ppl = [&](const std::string& cell) {
+    return nlohmann::json::parse(io::read_text(run_folder("evaluated") / "eval" / (cell + ".json")))
+        .at("ppl")
+        .get<double>();
+  };
+  EXPECT_LT(ppl("full-precision"), 1e6);
+  EXPECT_GE(checkpoints("evaluated").size(), 1u);
+}
+
 }  // namespace
 }  // namespace sterna::tests

@@ -142,7 +142,7 @@ struct BlockwiseConfig {
   double lr_final = 0.05;
   std::string input = "quantized";
   std::string loss = "mse";
-  int64_t checkpoint_every = 0;
+  int64_t checkpoint_every = 10;
 
   template <class Visitor>
   void fields(Visitor& v) {

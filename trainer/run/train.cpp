@@ -255,8 +255,11 @@ void Run::end_to_end() {
   while (step_ < s.train.steps) {
     one_step(step, context);
     const bool last = step_ == s.train.steps;
-    if (s.eval.every > 0 && step_ % s.eval.every == 0 && !last)
+    if (s.eval.every > 0 && step_ % s.eval.every == 0 && !last) {
       evaluate("step-" + std::to_string(step_));
+      if (s.train.keep_best && best_name_ == "step-" + std::to_string(step_))
+        save("train", step_);
+    }
     if (s.train.checkpoint_every > 0 && step_ % s.train.checkpoint_every == 0 && !last)
       save("train", step_);
   }
@@ -301,8 +304,13 @@ TrainEnd Run::go() {
 TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
   try {
     return Run(recipe, options).go();
-  } catch (const c10::OutOfMemoryError& error) {
-    throw UserError(out_of_memory_text(error.what_without_backtrace()));
+  } catch (const c10::Error& error) {
+    // The CPU allocator has no exception type of its own.
+    const std::string what = error.what_without_backtrace();
+    if (what.find("allocate memory") == std::string::npos &&
+        what.find("out of memory") == std::string::npos)
+      throw;
+    throw UserError(out_of_memory_text(what));
   } catch (const std::bad_alloc&) {
     throw UserError(out_of_memory_text("the system gave no more memory"));
   }
