@@ -1,6 +1,8 @@
 #include <iomanip>
 #include <ostream>
 
+#include <nlohmann/json.hpp>
+
 #include "trainer/cli/command.h"
 #include "trainer/eval/config.h"
 #include "trainer/io/atomic_file.h"

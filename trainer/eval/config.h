@@ -28,13 +28,15 @@ struct EvalConfig {
   int64_t every = 0;
   bool before = true;
   bool after = true;
+  std::vector<std::string> prompts;
+  int64_t prompt_tokens = 32;
 
   template <class Visitor>
   void fields(Visitor& v) {
     using recipes::OneOf;
     using recipes::Range;
     const Range<int64_t> count{0, int64_t{1} << 40};
-    v("text", text, "file or files to evaluate on; empty: no evaluation in training");
+    v("text", text, "file or files: `sterna eval` joins them, a run evaluates each on its own");
     v("separator", separator, "splits a file into documents; empty: the file is one text");
     v("max_documents", max_documents, "use only the first ones; 0: all", count);
     v("window", window, "tokens of a window", Range{int64_t{2}, int64_t{1} << 40});
@@ -49,6 +51,8 @@ struct EvalConfig {
     v("every", every, "steps between evaluations; 0: none on the way", count);
     v("before", before, "evaluate the full-precision model and the rounded one before training");
     v("after", after, "evaluate behind each stage");
+    v("prompts", prompts, "what a run lets each stage continue, greedily");
+    v("prompt_tokens", prompt_tokens, "new tokens behind each prompt", count);
   }
 
   EvalOptions options() const {

@@ -210,8 +210,7 @@ EvalResult evaluate(const model::Decoder& decoder,
   return result;
 }
 
-std::string to_json(const EvalResult& result,
-                    const std::vector<std::pair<std::string, std::string>>& extra) {
+std::string to_json(const EvalResult& result, const nlohmann::ordered_json& extra) {
   nlohmann::ordered_json json = {{"format", 1},
                                  {"nll", result.nll},
                                  {"ppl", result.ppl},
@@ -220,8 +219,7 @@ std::string to_json(const EvalResult& result,
                                  {"tokens", result.tokens},
                                  {"window", result.window},
                                  {"stride", result.stride}};
-  for (const auto& [key, value] : extra)
-    json[key] = value;
+  json.update(extra);
   json["seconds"] = result.seconds;
   if (result.divergence) {
     const Divergence& d = *result.divergence;

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "trainer/model/decoder.h"
 
 namespace sterna::eval {
@@ -64,9 +66,8 @@ EvalResult evaluate(const model::Decoder& decoder,
                     const EvalOptions& options,
                     const model::Decoder* reference = nullptr);
 
-/// One flat JSON object: the contract's fields, "format": 1, and `extra` (bos, dtype, task, ...)
-/// as strings.
-std::string to_json(const EvalResult& result,
-                    const std::vector<std::pair<std::string, std::string>>& extra);
+/// One flat JSON object: the contract's fields, "format": 1, and those of `extra` (bos, dtype,
+/// ...).
+std::string to_json(const EvalResult& result, const nlohmann::ordered_json& extra);
 
 }  // namespace sterna::eval

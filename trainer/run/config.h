@@ -177,4 +177,20 @@ struct BlockwiseConfig {
 
 using eval::EvalConfig;
 
+/// `[verify]`: what a certificate measures beside the bits.
+struct VerifyConfig {
+  std::filesystem::path text;
+  int64_t window = 512;
+  int64_t max_windows = 4;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    using recipes::Range;
+    const Range<int64_t> count{0, int64_t{1} << 40};
+    v("text", text, "file on which an export's KL divergence from its run is measured");
+    v("window", window, "tokens of a window", Range{int64_t{2}, int64_t{1} << 40});
+    v("max_windows", max_windows, "use the first ones; 0: all", count);
+  }
+};
+
 }  // namespace sterna::run

@@ -1,32 +1,71 @@
 #include "trainer/run/evaluate.h"
 
+#include <nlohmann/json.hpp>
+
 #include "trainer/data/eval_text.h"
+#include "trainer/eval/generate.h"
 #include "trainer/io/atomic_file.h"
 #include "trainer/run/log.h"
 
 namespace sterna::run {
+namespace {
+
+/// Line breaks as one mark, so that a continuation stays on its line of the table.
+std::string on_one_line(const std::string& text) {
+  std::string line;
+  for (const char c : text) {
+    if (c != '\n')
+      line += c;
+    else if (!line.ends_with(" / "))
+      line += " / ";
+  }
+  return line;
+}
+
+}  // namespace
 
 Evaluator::Evaluator(const Session& session, const RunFolder& folder)
     : session_(session), folder_(folder) {
   const EvalConfig& config = session.settings.eval;
-  if (config.text.empty())
-    return;
-  options_ = config.options();
-  ids_ = data::read_eval_ids(config.text_options(), *session.tokenizer);
+  for (const std::filesystem::path& path : config.text) {
+    data::EvalTextOptions options = config.text_options();
+    options.text = {path};
+    texts_.push_back({path.filename().string(), data::read_eval_ids(options, *session.tokenizer)});
+  }
 }
 
-std::optional<eval::EvalResult> Evaluator::run(const model::Decoder& decoder,
-                                               const std::string& cell) const {
-  if (!wanted())
-    return std::nullopt;
-  const at::NoGradGuard no_grad;
-  const eval::EvalResult result = eval::evaluate(decoder, ids_, options_, session_.teacher.get());
-  const Settings& s = session_.settings;
-  io::write_atomically(
-      folder_.eval(cell),
-      eval::to_json(result, {{"cell", cell}, {"bos", s.eval.bos}, {"dtype", s.model.dtype}}) +
-          "\n");
+std::vector<std::string> Evaluator::continuations(const model::Decoder& decoder) const {
+  const EvalConfig& config = session_.settings.eval;
+  std::vector<std::string> result;
+  for (const std::string& prompt : config.prompts) {
+    eval::Sampling greedy;
+    greedy.max_new = config.prompt_tokens;
+    const std::vector<int32_t> ids = eval::generate(
+        decoder, session_.tokenizer->encode(prompt), greedy, session_.source.config.eos);
+    result.push_back(prompt + on_one_line(session_.tokenizer->decode(ids)));
+  }
   return result;
+}
+
+std::vector<eval::EvalResult> Evaluator::run(const Subject& subject) const {
+  const at::NoGradGuard no_grad;
+  const Settings& s = session_.settings;
+  std::vector<eval::EvalResult> results;
+  for (const Text& text : texts_) {
+    const eval::EvalResult result =
+        eval::evaluate(subject.decoder, text.ids, s.eval.options(), session_.teacher.get());
+    nlohmann::ordered_json extra = {{"cell", subject.cell},
+                                    {"text", text.name},
+                                    {"bos", s.eval.bos},
+                                    {"dtype", s.model.dtype},
+                                    {"bits_per_weight", subject.bits}};
+    if (results.empty())
+      extra["samples"] = continuations(subject.decoder);
+    io::write_atomically(folder_.eval(subject.cell + "." + text.name),
+                         eval::to_json(result, extra));
+    results.push_back(result);
+  }
+  return results;
 }
 
 std::string to_text(const eval::EvalResult& result) {

@@ -11,25 +11,37 @@
 
 namespace sterna::run {
 
-/// Evaluations on a run's way: perplexity on `eval.text`, with the KL divergence from the teacher
-/// where there is one, written to eval/<cell>.json.
+/// What is evaluated: a stage of the run and the model as it stands.
+struct Subject {
+  std::string cell;  ///< names the files: "full-precision", "ptq", "blockwise", "step-40"
+  const model::Decoder& decoder;
+  double bits = 0;  ///< stored bits of a quantized weight; 0: none is quantized
+};
+
+/// Evaluations on a run's way: perplexity on each file of `eval.text`, with the KL divergence from
+/// the teacher where there is one, and what the model writes behind `eval.prompts`; written to
+/// eval/<cell>.<text>.json.
 class Evaluator {
  public:
-  /// Reads and tokenizes the text. Both arguments outlive the object.
+  /// Reads and tokenizes the texts. Both arguments outlive the object.
   Evaluator(const Session& session, const RunFolder& folder);
 
   /// False where the recipe names no text.
-  bool wanted() const { return !ids_.empty(); }
+  bool wanted() const { return !texts_.empty(); }
 
-  /// @param cell  names the file: "full-precision", "ptq", "blockwise", "step-40"
-  /// @return      nothing where not wanted
-  std::optional<eval::EvalResult> run(const model::Decoder& decoder, const std::string& cell) const;
+  /// @return  one result a text, in the recipe's order
+  std::vector<eval::EvalResult> run(const Subject& subject) const;
 
  private:
+  struct Text {
+    std::string name;  ///< of its file
+    std::vector<int32_t> ids;
+  };
+  std::vector<std::string> continuations(const model::Decoder& decoder) const;
+
   const Session& session_;
   const RunFolder& folder_;
-  eval::EvalOptions options_;
-  std::vector<int32_t> ids_;
+  std::vector<Text> texts_;
 };
 
 /// "perplexity 31.42, KL 0.213, same top 81.2 %".

@@ -1,6 +1,7 @@
 #include "trainer/run/session.h"
 
 #include "quant/plan.h"
+#include "trainer/export/format.h"
 
 namespace sterna::run {
 namespace {
@@ -78,7 +79,10 @@ void read_all_sections(recipes::Recipe& recipe) {
   distill::Objective(recipe.section("kd"));
   quant::Plan::read(recipe.section("quant"));
   recipe.section("data").read<data::DataConfig>();
-  for (const char* other : {"export", "verify", "generate", "dist", "cache"})
+  if (recipe.section("export").has("format"))
+    exporter::formats().build(recipe.section("export"), "format");
+  recipe.section("verify").read<VerifyConfig>();
+  for (const char* other : {"generate", "dist", "cache"})
     recipe.ignore(other);
 }
 

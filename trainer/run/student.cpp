@@ -102,6 +102,19 @@ void Student::materialize_full_precision() {
   }
 }
 
+double Student::bits_per_weight() const {
+  double bits = 0;
+  double weights = 0;
+  for (const Slot& slot : slots_) {
+    if (!slot.quantizer)
+      continue;
+    const auto count = static_cast<double>(slot.master.numel());
+    bits += count * quant::bits_per_weight(slot.quantizer->encode(slot.master));
+    weights += count;
+  }
+  return weights > 0 ? bits / weights : 0;
+}
+
 bool Student::trains_at_or_below(int64_t layer) const {
   return std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) {
     return trained(slot) && slot.layer <= layer;

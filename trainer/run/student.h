@@ -62,6 +62,10 @@ class Student {
   /// materialize() undoes it.
   void materialize_full_precision();
 
+  /// Stored bits of a quantized weight, scales and zero points included, averaged over weights; 0
+  /// where none is quantized.
+  double bits_per_weight() const;
+
   std::vector<Slot*> all();
   std::vector<Slot*> of_layer(int64_t layer);
 

@@ -9,6 +9,7 @@
 #include "trainer/io/tensorboard.h"
 #include "trainer/run/blockwise.h"
 #include "trainer/run/checkpoint.h"
+#include "trainer/run/deliver.h"
 #include "trainer/run/estimate.h"
 #include "trainer/run/evaluate.h"
 #include "trainer/run/log.h"
@@ -16,6 +17,7 @@
 #include "trainer/run/session.h"
 #include "trainer/run/signals.h"
 #include "trainer/run/step_log.h"
+#include "trainer/run/summary.h"
 
 namespace sterna::run {
 namespace {
@@ -38,6 +40,8 @@ class Run {
   void end_to_end();
   bool one_step(Step& step, const LogContext& context);
   void evaluate(const std::string& cell);
+  double report(const Subject& subject);
+  void finish();
   void save(const std::string& stage, int64_t step);
   model::Manifest header(const std::string& stage, int64_t step) const;
 
@@ -164,25 +168,34 @@ void Run::save(const std::string& stage, int64_t step) {
 }
 
 void Run::evaluate(const std::string& cell) {
-  session_.student->materialize();
-  const auto result = evaluator_->run(session_.student->decoder(), cell);
-  if (!result)
+  if (!evaluator_->wanted())
     return;
-  progress_.line(cell + ": " + to_text(*result));
-  if (board_)
-    board_->scalars(step_, {{"eval/perplexity", result->ppl}}, unix_time());
-  if (cell.starts_with("step-") && (best_ == 0 || result->ppl < best_)) {
-    best_ = result->ppl;
+  session_.student->materialize();
+  const double ppl =
+      report({cell, session_.student->decoder(), session_.student->bits_per_weight()});
+  if (!cell.starts_with("step-"))
+    return;
+  board_->scalars(step_, {{"eval/perplexity", ppl}}, unix_time());
+  if (best_ == 0 || ppl < best_) {
+    best_ = ppl;
     best_name_ = cell;
   }
+}
+
+/// Evaluates, says so, and gives the perplexity on the first text.
+double Run::report(const Subject& subject) {
+  const std::vector<eval::EvalResult> results = evaluator_->run(subject);
+  for (size_t i = 0; i < results.size(); ++i)
+    progress_.line(subject.cell + ", " + session_.settings.eval.text[i].filename().string() + ": " +
+                   to_text(results[i]));
+  return results.front().ppl;
 }
 
 void Run::baseline() {
   if (!session_.settings.eval.before || !evaluator_->wanted())
     return;
   session_.student->materialize_full_precision();
-  if (const auto result = evaluator_->run(session_.student->decoder(), "full-precision"))
-    progress_.line("full precision: " + to_text(*result));
+  report({"full-precision", session_.student->decoder()});
   if (session_.quantized())
     evaluate("ptq");
 }
@@ -295,8 +308,22 @@ TrainEnd Run::go() {
     progress_.line(std::string(signal.what()) + ": saved " + saved_ + "; --resume continues");
     return {/*stopped_early=*/true, folder_.path()};
   }
-  progress_.line("done: " + (folder_.path() / "checkpoints" / saved_).string());
+  finish();
   return {/*stopped_early=*/false, folder_.path()};
+}
+
+void Run::finish() {
+  const fs::path checkpoint = folder_.path() / "checkpoints" / saved_;
+  progress_.line("done: " + checkpoint.string());
+  std::vector<SummaryRow> rows = read_summary(folder_.path());
+  if (recipe_.section("export").has("format")) {
+    const Delivery delivery = deliver(recipe_, folder_.path(), checkpoint);
+    progress_.line(delivery.text);
+    if (!rows.empty())
+      rows.back().disk_bytes = delivery.bytes;
+  }
+  if (!rows.empty())
+    progress_.line("\n" + summary_text(rows));
 }
 
 }  // namespace

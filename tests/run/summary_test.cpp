@@ -1,0 +1,62 @@
+#include "trainer/run/summary.h"
+
+#include <filesystem>
+#include <unistd.h>
+
+#include <gtest/gtest.h>
+
+#include "trainer/io/atomic_file.h"
+
+namespace sterna::run {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Summary : public testing::Test {
+ protected:
+  Summary() { fs::create_directories(folder_ / "eval"); }
+  ~Summary() override { fs::remove_all(folder_); }
+  void write(const std::string& name, const std::string& json) const {
+    io::write_atomically(folder_ / "eval" / name, json);
+  }
+  const fs::path folder_ =
+      fs::temp_directory_path() / ("sterna_summary_" + std::to_string(::getpid()));
+};
+
+TEST_F(Summary, PutsStagesInTheirOrderAndTextsSideBySide) {
+  write("step-40.a.json", R"({"cell": "step-40", "text": "a", "ppl": 30})");
+  write("step-9.a.json", R"({"cell": "step-9", "text": "a", "ppl": 40})");
+  write("ptq.a.json",
+        R"({"cell": "ptq", "text": "a", "ppl": 90, "kld": {"mean": 1.25}, "same_top": 0.5})");
+  write("ptq.b.json", R"({"cell": "ptq", "text": "b", "ppl": 91, "samples": ["x"]})");
+  write("blockwise.a.json", R"({"cell": "blockwise", "text": "a", "ppl": 50})");
+  write("full-precision.a.json", R"({"cell": "full-precision", "text": "a", "ppl": 20})");
+  const auto rows = read_summary(folder_);
+  ASSERT_EQ(rows.size(), 5u);
+  const char* order[] = {"full-precision", "ptq", "blockwise", "step-9", "step-40"};
+  for (size_t i = 0; i < rows.size(); ++i)
+    EXPECT_EQ(rows[i].stage, order[i]);
+  ASSERT_EQ(rows[1].cells.size(), 2u);
+  EXPECT_EQ(rows[1].cells[1].ppl, 91);
+  EXPECT_EQ(rows[1].samples, std::vector<std::string>{"x"});
+  EXPECT_LT(rows[0].cells[0].kld, 0) << "not measured";
+}
+
+TEST_F(Summary, TextHoldsEveryFigureAndADashForWhatWasNotMeasured) {
+  write("ptq.a.json",
+        R"({"cell": "ptq", "text": "a", "ppl": 90.5, "kld": {"mean": 1.25}, "same_top": 0.5,
+            "bits_per_weight": 3.281, "bytes": 76543210})");
+  const std::string text = summary_text(read_summary(folder_));
+  for (const char* part : {"ptq", "90.5", "1.250", "50.0 %", "3.28", "76.5"})
+    EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
+  write("ptq.a.json", R"({"cell": "ptq", "text": "a", "ppl": 90.5})");
+  EXPECT_NE(summary_text(read_summary(folder_)).find(" -"), std::string::npos);
+}
+
+TEST_F(Summary, OfARunWithoutEvaluationsIsEmpty) {
+  EXPECT_TRUE(read_summary(folder_).empty());
+  EXPECT_EQ(summary_text({}), "");
+}
+
+}  // namespace
+}  // namespace sterna::run

@@ -1,0 +1,76 @@
+#include "trainer/run/deliver.h"
+
+#include <nlohmann/json.hpp>
+
+#include "trainer/data/eval_text.h"
+#include "trainer/eval/perplexity.h"
+#include "trainer/export/certify.h"
+#include "trainer/export/export.h"
+#include "trainer/model/load.h"
+#include "trainer/run/config.h"
+
+namespace sterna::run {
+namespace {
+
+namespace fs = std::filesystem;
+
+uint64_t bytes_of(const fs::path& folder) {
+  uint64_t bytes = 0;
+  for (const auto& entry : fs::directory_iterator(folder))
+    bytes += entry.file_size();
+  return bytes;
+}
+
+std::string first_of(const std::vector<std::string>& lines) {
+  return lines.front() + (lines.size() > 1 ? " (and " + std::to_string(lines.size() - 1) + " more)"
+                                           : std::string());
+}
+
+}  // namespace
+
+double divergence(recipes::Section verify, const fs::path& checkpoint, const fs::path& reference) {
+  const auto config = verify.read<VerifyConfig>();
+  if (config.text.empty())
+    return -1;
+  const model::CheckpointInfo exported = model::inspect(checkpoint);
+  const auto tokenizer = text::open_tokenizer(exported.tokenizer_path);
+  data::EvalTextOptions text;
+  text.text = {config.text};
+  eval::EvalOptions options;
+  options.window = config.window;
+  options.max_windows = config.max_windows;
+  const at::NoGradGuard no_grad;
+  const model::Decoder expected = model::load_decoder(model::inspect(reference), at::kFloat);
+  const eval::EvalResult result = eval::evaluate(model::load_decoder(exported, at::kFloat),
+                                                 data::read_eval_ids(text, *tokenizer),
+                                                 options,
+                                                 &expected);
+  return result.divergence->mean;
+}
+
+Delivery deliver(recipes::Recipe& recipe, const fs::path& run_folder, const fs::path& checkpoint) {
+  const recipes::Section section = recipe.section("export");
+  const auto format = exporter::formats().build(section, "format");
+  Delivery delivery;
+  delivery.folder = run_folder / "export" / recipe.section("export").choose("format");
+  // A resumed run may find what an earlier attempt wrote: the newest checkpoint decides.
+  fs::remove_all(delivery.folder);
+  fs::create_directories(delivery.folder.parent_path());
+  const exporter::ExportSource source = exporter::open_source(checkpoint);
+  exporter::export_folder(source, *format, delivery.folder);
+  const exporter::Certificate certificate = exporter::certify(delivery.folder, source);
+  if (!certificate.mismatches.empty())
+    throw std::runtime_error(delivery.folder.string() +
+                             " is not what was trained: " + first_of(certificate.mismatches));
+  const double kld = divergence(recipe.section("verify"), delivery.folder, checkpoint);
+  exporter::write_certificate(
+      delivery.folder, certificate, kld < 0 ? nlohmann::json() : nlohmann::json(kld));
+  delivery.bytes = bytes_of(delivery.folder);
+  delivery.text = delivery.folder.string() + ": " + std::to_string(delivery.bytes / 1000) +
+                  " kB, " + std::to_string(source.weights.tensors.size()) + " tensors (" +
+                  std::to_string(source.weights.encoded.size()) +
+                  " with codes) re-read and equal to the checkpoint bit for bit";
+  return delivery;
+}
+
+}  // namespace sterna::run

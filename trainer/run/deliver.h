@@ -1,0 +1,33 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "recipes/recipe.h"
+#include "trainer/text/tokenizer.h"
+
+namespace sterna::run {
+
+/// An export that was written, read back from the disk and found to be what was trained.
+struct Delivery {
+  std::filesystem::path folder;
+  uint64_t bytes = 0;
+  std::string text;  ///< one line for the console
+};
+
+/// The last stage of a run whose recipe names `export.format`: writes export/<format> from a
+/// checkpoint, re-reads it, compares it bit for bit and writes certificate.json, with the KL
+/// divergence of the export from the checkpoint where `verify.text` names a text.
+/// @throws recipes::UserError  where the export cannot be written
+/// @throws std::runtime_error  where what was read back is not what was trained
+Delivery deliver(recipes::Recipe& recipe,
+                 const std::filesystem::path& run_folder,
+                 const std::filesystem::path& checkpoint);
+
+/// Mean KL divergence, in nats, of one checkpoint from another on `verify.text`; negative where the
+/// recipe names none.
+double divergence(recipes::Section verify,
+                  const std::filesystem::path& checkpoint,
+                  const std::filesystem::path& reference);
+
+}  // namespace sterna::run

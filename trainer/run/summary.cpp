@@ -1,0 +1,120 @@
+#include "trainer/run/summary.h"
+
+#include <algorithm>
+#include <iomanip>
+#include <sstream>
+
+#include <nlohmann/json.hpp>
+
+#include "trainer/io/atomic_file.h"
+#include "trainer/run/log.h"
+
+namespace sterna::run {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr int kStageWidth = 18;
+
+/// Stages in the order in which a run goes through them; steps by number.
+int64_t rank_of(const std::string& cell) {
+  if (cell == "full-precision")
+    return -3;
+  if (cell == "ptq")
+    return -2;
+  return cell.starts_with("step-") ? std::stoll(cell.substr(5)) : -1;
+}
+
+std::string fixed(double value, int digits) {
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(digits) << value;
+  return text.str();
+}
+
+std::string column(const std::string& text, int width) {
+  return std::string(std::max<int>(width - static_cast<int>(text.size()), 0), ' ') + text;
+}
+
+void header(std::ostream& out, const SummaryRow& row) {
+  out << std::left << std::setw(kStageWidth) << "stage" << column("bits", 7) << column("MB", 8);
+  for (const auto& cell : row.cells)
+    out << "  " << column("PPL " + cell.text, 24) << column("KLD", 8) << column("same top", 10);
+  out << "\n";
+}
+
+void line(std::ostream& out, const SummaryRow& row) {
+  const std::string disk =
+      row.disk_bytes > 0 ? fixed(static_cast<double>(row.disk_bytes) / 1e6, 1) : "-";
+  out << std::left << std::setw(kStageWidth) << row.stage
+      << column(row.bits > 0 ? fixed(row.bits, 2) : "-", 7) << column(disk, 8);
+  for (const auto& cell : row.cells)
+    out << "  " << column(short_number(cell.ppl, 5), 24)
+        << column(cell.kld < 0 ? "-" : fixed(cell.kld, 3), 8)
+        << column(cell.same_top < 0 ? "-" : fixed(100 * cell.same_top, 1) + " %", 10);
+  out << "\n";
+}
+
+SummaryRow row_of(const json& evaluation) {
+  SummaryRow row;
+  row.stage = evaluation.value("cell", "");
+  row.bits = evaluation.value("bits_per_weight", 0.0);
+  row.disk_bytes = evaluation.value("bytes", uint64_t{0});
+  row.samples = evaluation.value("samples", std::vector<std::string>());
+  return row;
+}
+
+SummaryRow::Cell cell_of(const json& evaluation) {
+  SummaryRow::Cell cell;
+  cell.text = evaluation.value("text", "");
+  cell.ppl = evaluation.value("ppl", 0.0);
+  if (evaluation.contains("kld"))
+    cell.kld = evaluation["kld"].value("mean", -1.0);
+  cell.same_top = evaluation.value("same_top", -1.0);
+  return cell;
+}
+
+}  // namespace
+
+std::string summary_text(const std::vector<SummaryRow>& rows) {
+  if (rows.empty())
+    return {};
+  std::ostringstream out;
+  header(out, rows.front());
+  for (const SummaryRow& row : rows)
+    line(out, row);
+  for (const SummaryRow& row : rows) {
+    if (!row.samples.empty())
+      out << "\n" << row.stage << "\n";
+    for (const std::string& sample : row.samples)
+      out << "  " << sample << "\n";
+  }
+  return out.str();
+}
+
+std::vector<SummaryRow> read_summary(const fs::path& run_folder) {
+  std::vector<fs::path> files;
+  if (fs::exists(run_folder / "eval"))
+    for (const auto& entry : fs::directory_iterator(run_folder / "eval"))
+      if (entry.path().extension() == ".json")
+        files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  std::vector<SummaryRow> rows;
+  for (const fs::path& file : files) {
+    const json evaluation = json::parse(io::read_text(file));
+    const std::string stage = evaluation.value("cell", "");
+    auto row = std::find_if(
+        rows.begin(), rows.end(), [&](const SummaryRow& each) { return each.stage == stage; });
+    if (row == rows.end())
+      row = rows.insert(rows.end(), row_of(evaluation));
+    if (row->samples.empty())
+      row->samples = evaluation.value("samples", std::vector<std::string>());
+    row->cells.push_back(cell_of(evaluation));
+  }
+  std::stable_sort(rows.begin(), rows.end(), [](const SummaryRow& a, const SummaryRow& b) {
+    return rank_of(a.stage) < rank_of(b.stage);
+  });
+  return rows;
+}
+
+}  // namespace sterna::run

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace sterna::run {
+
+/// What one stage of a run is worth, as eval/*.json holds it.
+struct SummaryRow {
+  std::string stage;  ///< "full precision", "rounded (PTQ)", "block-wise", "trained"
+  double bits = 0;    ///< stored bits of a quantized weight, scales included; 0: none quantized
+  uint64_t disk_bytes = 0;  ///< measured, or 0 where nothing was written
+  /// One entry per evaluation text.
+  struct Cell {
+    std::string text;  ///< file name
+    double ppl = 0;
+    double kld = -1;       ///< nats; negative: not measured
+    double same_top = -1;  ///< share; negative: not measured
+  };
+  std::vector<Cell> cells;
+  std::vector<std::string> samples;  ///< continuations of eval.prompts, one line each
+};
+
+/// The table that a run ends with, and below it what each stage wrote behind each prompt.
+std::string summary_text(const std::vector<SummaryRow>& rows);
+
+/// Rows of the evaluations that a run folder holds, in the order of its stages.
+std::vector<SummaryRow> read_summary(const std::filesystem::path& run_folder);
+
+}  // namespace sterna::run
