@@ -1,7 +1,11 @@
+#include <filesystem>
+#include <iomanip>
 #include <sstream>
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 
+#include "tests/support/paths.h"
 #include "trainer/cli/invocation.h"
 
 namespace sterna::cli {
@@ -19,6 +23,27 @@ Result run(std::vector<std::string> arguments) {
   const int code = run_program(arguments, {out, err});
   return {code, out.str(), err.str()};
 }
+
+/// What the examples write goes here, not into build/; they read the repository's files.
+class ScratchFolder {
+ public:
+  ScratchFolder() : old_(std::filesystem::current_path()) {
+    std::filesystem::create_directories(folder_);
+    std::filesystem::current_path(tests::source_dir());
+  }
+  ~ScratchFolder() {
+    std::filesystem::current_path(old_);
+    std::filesystem::remove_all(folder_);
+  }
+  std::string into(const std::string& word) const {
+    return word.starts_with("build/") ? (folder_ / word.substr(6)).string() : word;
+  }
+
+ private:
+  const std::filesystem::path old_;
+  const std::filesystem::path folder_ =
+      std::filesystem::temp_directory_path() / ("sterna_examples_" + std::to_string(::getpid()));
+};
 
 /// A verb of the tests' own, with a flag of every kind.
 Command probe() {
@@ -71,6 +96,25 @@ TEST(Program, EveryVerbHasHelpThatShowsItsExampleAndFlags) {
     for (const Flag& flag : command.flags)
       EXPECT_NE(result.out.find("--" + flag.name), std::string::npos) << command.name;
   }
+}
+
+TEST(Program, ExamplesThatNeedNoDownloadWorkAsPrinted) {
+  const ScratchFolder here;
+  int ran = 0;
+  for (const Command& command : commands()) {
+    if (command.example.find("sterna") != std::string::npos ||
+        command.example.find("smollm2") != std::string::npos ||
+        command.example.find("quickstart") != std::string::npos)
+      continue;  // what scripts/setup fetches
+    std::istringstream words(command.example);
+    std::vector<std::string> arguments;
+    for (std::string word; words >> std::quoted(word, '\'');)
+      arguments.push_back(here.into(word));
+    const Result result = run(arguments);
+    EXPECT_EQ(result.code, kDone) << command.example << "\n" << result.err;
+    ++ran;
+  }
+  EXPECT_GE(ran, 5);
 }
 
 TEST(Invocation, SortsRecipesOverridesAndPaths) {

@@ -109,15 +109,5 @@ TEST_F(Checkpoint, TheOlderAndTheNewerRopeKeysMeanTheSame) {
                         kvcache::Rope(newer.rope).inverse_frequencies()));
 }
 
-TEST_F(Checkpoint, TheOriginalTokenizerIsTakenUnlessTheConversionKnowsMore) {
-  std::ofstream(folder_ / "tokenizer.model") << "x";
-  std::ofstream(folder_ / "tokenizer.json")
-      << R"({"added_tokens": [{"content": "<s>"}], "model": {"vocab": {"<s>": 1}}})";
-  EXPECT_EQ(inspect(folder_).tokenizer_path, folder_ / "tokenizer.model");
-  std::ofstream(folder_ / "tokenizer.json")
-      << R"({"added_tokens": [{"content": "<chat>"}], "model": {"vocab": {"<s>": 1}}})";
-  EXPECT_EQ(inspect(folder_).tokenizer_path, folder_);
-}
-
 }  // namespace
 }  // namespace sterna::model

@@ -110,11 +110,12 @@ TEST_F(Training, EvaluatesBeforeOnTheWayAndBehindAndKeepsTheBest) {
             0)
       << output_;
   for (const char* cell : {"full-precision", "ptq", "step-8", "step-16", "step-32", "step-40"})
-    EXPECT_TRUE(
-        std::filesystem::exists(run_folder("evaluated") / "eval" / (std::string(cell) + ".json")))
+    EXPECT_TRUE(std::filesystem::exists(run_folder("evaluated") / "eval" /
+                                        (std::string(cell) + ".held.txt.json")))
         << cell;
   const auto ppl = [&](const std::string& cell) {
-    return nlohmann::json::parse(io::read_text(run_folder("evaluated") / "eval" / (cell + ".json")))
+    return nlohmann::json::parse(
+               io::read_text(run_folder("evaluated") / "eval" / (cell + ".held.txt.json")))
         .at("ppl")
         .get<double>();
   };

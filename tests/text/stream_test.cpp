@@ -9,7 +9,10 @@ namespace sterna::text {
 namespace {
 
 const std::string kText =
-    "The tern isn't tired: 12,345 km.\n\n  鳥は南へ飛ぶ。 👩‍👩‍👧‍👦🏽 naïve e\u0301 Птицы  "
+    "The tern isn't tired: 12,345 km.\n\n  "
+    "鳥は南へ飛ぶ。 👩‍👩‍👧‍👦🏽 "
+    "naïve e\u0301 Птицы "
+    " "
     "end ";
 
 class StreamTest : public testing::TestWithParam<const char*> {

@@ -79,7 +79,7 @@ Command check_command() {
       "Prints the recipe with every default, a table of what happens to each weight matrix, and\n"
       "how much data there is. Finds the mistakes that training would find.";
   command.example = "check recipes/quickstart.toml --samples 2";
-  command.recipes = {1, 1};
+  command.recipes = {1, 8};
   command.flags = {
       {"samples", "N", "also prints the first N training samples and their loss mask"}};
   command.run = run;

@@ -51,7 +51,7 @@ Command export_command() {
       "dense: de-quantised weights in a Hugging Face folder; sterna (the default): packed codes,\n"
       "scales and scheme. Weights that are not quantized keep their bits where a small type holds\n"
       "them exactly. `sterna list export_format` shows the settings.";
-  command.example = "export tests/golden/tiny_llama --format dense --out /tmp/dense --dtype fp32";
+  command.example = "export tests/golden/tiny_llama --format dense --out build/dense --dtype fp32";
   command.paths = {1, 1};
   command.flags = {{"format", "NAME", format_names()},
                    {"out", "DIR", "folder to be made; must not exist"},

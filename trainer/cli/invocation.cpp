@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cstdlib>
+#include <cstring>
 
 #include <ATen/Parallel.h>
 #include <boost/program_options/options_description.hpp>
@@ -125,15 +126,24 @@ T number_of(const Invocation& typed, std::string_view flag, T fallback, recipes:
   return value;
 }
 
+int64_t threads_of_environment() {
+  const char* text = std::getenv("STERNA_THREADS");
+  if (text == nullptr)
+    return 0;
+  const char* end = text + std::strlen(text);
+  int64_t threads = 0;
+  const auto [stop, error] = std::from_chars(text, end, threads);
+  if (error != std::errc() || stop != end || threads < 0 || threads > 1024)
+    throw UserError(std::string("STERNA_THREADS: expected a number from 0 to 1024, found '") +
+                    text + "'");
+  return threads;
+}
+
 void set_threads(recipes::Recipe& recipe) {
   int64_t threads = 0;
   recipe.section("train")("threads", threads, "", recipes::Range{0, 1024});
-  const char* from_environment = std::getenv("STERNA_THREADS");
-  if (threads == 0 && from_environment != nullptr) {
-    Invocation environment;
-    environment.flags["threads"] = from_environment;
-    threads = environment.integer("threads", 0, {0, 1024});
-  }
+  if (threads == 0)
+    threads = threads_of_environment();
   if (threads > 0)
     at::set_num_threads(static_cast<int>(threads));
 }

@@ -64,6 +64,9 @@ int run_program(const std::vector<std::string>& arguments, Streams streams) {
   } catch (const UserError& error) {
     streams.err << "error: " << error.what() << "\n";
     return kUserError;
+  } catch (const std::filesystem::filesystem_error& error) {
+    streams.err << "error: " << error.what() << "; is the path writable, and is there space?\n";
+    return kUserError;
   } catch (const c10::Error& error) {
     if (is_verbose(arguments))
       return our_fault(error.what(), streams);

@@ -114,8 +114,8 @@ Command quantize_command() {
       "layer\n"
       "as in a training recipe. Writes an export in the layout 'sterna'.";
   command.example =
-      "quantize tests/golden/tiny_llama --out /tmp/ptq quant.weight=minmax_asym "
-      "quant.weight.bits=4";
+      "quantize tests/golden/tiny_llama --out build/ptq quant.weight=minmax_asym "
+      "quant.weight.group=8";
   command.paths = {1, 1};
   command.recipes = {0, 1};
   command.flags = {{"out", "DIR", "folder to be made; must not exist"}};

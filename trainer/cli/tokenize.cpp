@@ -5,6 +5,7 @@
 #include "trainer/cli/command.h"
 #include "trainer/io/atomic_file.h"
 #include "trainer/io/json.h"
+#include "trainer/model/load.h"
 #include "trainer/text/tokenizer.h"
 
 namespace sterna::cli {
@@ -74,11 +75,18 @@ int check_cases(const text::Tokenizer& tokenizer, const std::string& file, std::
   }
 }
 
+/// A run uses the tokenizer of the checkpoint that it started from.
+std::filesystem::path tokenizer_of(const std::filesystem::path& path) {
+  const bool of_run = std::filesystem::exists(path / "recipe.toml") ||
+                      std::filesystem::exists(path / "manifest.json");
+  return of_run ? model::inspect(path).tokenizer_path : path;
+}
+
 int run(const Invocation& typed, Streams streams) {
   if (typed.has("file") + typed.has("text") + typed.has("cases") != 1) {
     throw recipes::UserError("tokenize: give one of --file, --text and --cases");
   }
-  const auto tokenizer = text::open_tokenizer(typed.paths.front());
+  const auto tokenizer = text::open_tokenizer(tokenizer_of(typed.paths.front()));
   if (typed.has("cases")) {
     return check_cases(*tokenizer, typed.text("cases"), streams.out);
   }

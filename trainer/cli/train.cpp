@@ -30,7 +30,7 @@ Command train_command() {
       "eval/*.json and TensorBoard events. SIGTERM or Ctrl-C saves the last complete step and "
       "exits "
       "with 3; --resume continues from the newest complete checkpoint, bit for bit.";
-  command.example = "train recipes/tests/stories260k_kl.toml train.steps=20";
+  command.example = "train recipes/smollm2_finetune.toml train.steps=2";
   command.recipes = {1, 8};
   command.flags = {{"resume", "", "continue the run in its folder"}};
   command.run = run;

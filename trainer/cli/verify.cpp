@@ -33,7 +33,7 @@ int run(const Invocation& typed, Streams streams) {
   if (typed.has("expected") == typed.has("against"))
     throw recipes::UserError("verify: give one of --expected FILE.safetensors and --against RUN");
   if (typed.has("against"))
-    return verify_against(typed.paths.front(), typed.text("against"), streams);
+    return verify_against(typed, streams);
   return verify_expected(typed, streams);
 }
 
@@ -42,7 +42,9 @@ int run(const Invocation& typed, Streams streams) {
 Command verify_command() {
   Command command;
   command.name = "verify";
-  command.usage = "CHECKPOINT (--expected FILE.safetensors [--tolerance E] | --against RUN)";
+  command.usage =
+      "CHECKPOINT (--expected FILE.safetensors [--tolerance E] | --against RUN "
+      "[verify.key=value]...)";
   command.summary = "proves an export against its run, or a checkpoint against expected tensors";
   command.details =
       "--expected: the file holds input_ids [B, T] and any of logits, hidden_states.i (0: the\n"
@@ -51,12 +53,11 @@ Command verify_command() {
       "error of each tensor.\n"
       "--against: compares codes, scales and weights of an export with what training computed "
       "with,\n"
-      "bit for bit, and writes certificate.json into it.\n"
+      "bit for bit, and writes certificate.json into it, with the KL divergence on verify.text.\n"
       "Exit code 1 where anything differs.";
   command.example =
       "verify tests/golden/tiny_llama --expected tests/golden/tiny_llama/expected.safetensors";
   command.paths = {1, 1};
-  command.overrides = false;
   command.flags = {{"expected", "FILE", "tensors to compare with"},
                    {"against", "RUN", "run or checkpoint that the export was made from"},
                    {"tolerance", "E", "largest absolute error that passes, 1e-4"}};

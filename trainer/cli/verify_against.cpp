@@ -5,16 +5,38 @@
 #include <nlohmann/json.hpp>
 
 #include "trainer/export/certify.h"
+#include "trainer/run/deliver.h"
 
 namespace sterna::cli {
 
 namespace {
+
 constexpr size_t kShown = 20;
+
+/// The recipe of the run that `against` is or belongs to, where there is one, below what was typed.
+recipes::Recipe recipe_of(const Invocation& typed, const std::filesystem::path& against) {
+  recipes::Recipe base;
+  for (const auto& folder : {against, against / ".." / ".."}) {
+    if (!std::filesystem::exists(folder / "recipe.toml"))
+      continue;
+    base = recipes::Recipe::load(folder / "recipe.toml");
+    break;
+  }
+  for (const std::string& table : base.root().keys()) {
+    if (table != "verify")
+      base.ignore(table);
+  }
+  return open_recipe(typed, std::move(base));
+}
+
 }  // namespace
 
-int verify_against(const std::filesystem::path& folder,
-                   const std::filesystem::path& against,
-                   Streams streams) {
+int verify_against(const Invocation& typed, Streams streams) {
+  const std::filesystem::path folder = typed.paths.front();
+  const std::filesystem::path against = typed.text("against");
+  recipes::Recipe recipe = recipe_of(typed, against);
+  const auto wanted = recipe.section("verify").read<run::VerifyConfig>();
+  recipe.reject_unknown();
   const exporter::ExportSource source = exporter::open_source(against);
   for (const std::string& remark : source.remarks)
     streams.err << remark << "\n";
@@ -27,12 +49,17 @@ int verify_against(const std::filesystem::path& folder,
                 << against.string() << " holds; no certificate written\n";
     return kAnswerIsNo;
   }
-  exporter::write_certificate(folder, certificate, nullptr);
+  const double kld = run::divergence(wanted, folder, against);
+  exporter::write_certificate(
+      folder, certificate, kld < 0 ? nlohmann::json() : nlohmann::json(kld));
   streams.out
       << folder.string() << ": " << source.weights.tensors.size() << " tensors ("
       << source.weights.encoded.size()
       << " with codes) are those of the checkpoint, bit for bit after the declared rounding; "
          "certificate.json written\n";
+  if (kld >= 0)
+    streams.out << "KL divergence from it on " << wanted.text.filename().string() << ": " << kld
+                << " nats\n";
   return kDone;
 }
 

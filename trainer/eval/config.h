@@ -56,7 +56,7 @@ struct EvalConfig {
   }
 
   EvalOptions options() const {
-    return {window, stride, max_windows, overlap_target, parse_score(score), batch};
+    return {window, stride, max_windows, overlap_target, parse_score(score), batch, {}};
   }
 
   data::EvalTextOptions text_options() const {

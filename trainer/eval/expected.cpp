@@ -60,7 +60,7 @@ class Comparison {
   }
 
   void forward() {
-    const auto cache = kvcache::make_stateless(decoder_.rope());
+    const auto cache = kvcache::make_eager(decoder_.rope(), decoder_.config().layers);
     Tensor x = decoder_.embed(ids_);
     const int64_t layers = decoder_.config().layers;
     for (int64_t i = 0; i < layers; ++i) {

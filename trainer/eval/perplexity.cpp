@@ -45,6 +45,10 @@ Windows cut(int64_t tokens, const EvalOptions& options) {
   w.count = (tokens - w.inputs - beyond) / w.stride + 1;
   if (options.max_windows > 0)
     w.count = std::min(w.count, options.max_windows);
+  if (options.score == Score::kHalf && w.inputs / 2 >= w.targets)
+    throw UserError("eval: windows of " + std::to_string(w.inputs) +
+                    " tokens have no prediction in their second half; set eval.score=all or a "
+                    "longer eval.window");
   return w;
 }
 
@@ -185,6 +189,8 @@ EvalResult evaluate(const model::Decoder& decoder,
       options.batch > 0 ? options.batch : std::max<int64_t>(1, kTokensAtOnce / w.inputs);
   Scorer scorer(decoder, reference);
   for (int64_t first = 0; first < w.count; first += batch) {
+    if (options.between)
+      options.between();
     const int64_t rows = std::min(batch, w.count - first);
     const Tensor from = text.narrow(0, first * w.stride, text.size(0) - first * w.stride);
     const Tensor inputs = from.as_strided({rows, w.inputs}, {w.stride, 1}).contiguous();

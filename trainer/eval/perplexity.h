@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -32,7 +33,8 @@ struct EvalOptions {
   bool overlap_target = false;  ///< T inputs give T predictions (the last target is the next
                                 ///< window's first input), not T - 1
   Score score = Score::kAll;
-  int64_t batch = 0;  ///< windows at a time; 0 chooses about 2,048 tokens
+  int64_t batch = 0;                   ///< windows at a time; 0 chooses about 2,048 tokens
+  std::function<void()> between = {};  ///< called between batches; may throw to stop
 };
 
 /// KL(reference || model) over the scored positions, in nats, as llama.cpp's perplexity tool lists

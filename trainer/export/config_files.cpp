@@ -93,6 +93,7 @@ void write_config(const ExportSource& source, const std::string& dtype, const fs
   const bool copy = fs::is_directory(source.tokenizer_path) && fs::exists(from / "config.json");
   json config = copy ? io::read_json(from / "config.json") : make_config(source.config);
   config.erase("quantization_config");
+  config.erase("_name_or_path");  // an export should not tell where its maker keeps files
   // Readers before transformers 5 look for torch_dtype, later ones for dtype.
   config["torch_dtype"] = dtype;
   config["dtype"] = dtype;

@@ -75,24 +75,6 @@ void check_complete(const std::vector<Parameter>& expected, const WeightSource& 
                         "; does config.json belong to this file?");
 }
 
-// Where a folder holds both, tokenizer.json is a conversion that treats repeated spaces otherwise
-// than the SentencePiece model the weights were trained with; so the original is taken, unless the
-// conversion knows tokens that were added later.
-fs::path tokenizer_of(const fs::path& folder) {
-  if (!fs::exists(folder / "tokenizer.model") || !fs::exists(folder / "tokenizer.json"))
-    return folder;
-  const nlohmann::json json = io::read_json(folder / "tokenizer.json");
-  const auto vocabulary = nlohmann::json::json_pointer("/model/vocab");
-  if (!json.contains(vocabulary) || !json.at(vocabulary).is_object())
-    return folder;
-  for (const auto& token : json.value("added_tokens", nlohmann::json::array())) {
-    if (!token.contains("content") || !token.at("content").is_string() ||
-        !json.at(vocabulary).contains(token.at("content").get<std::string>()))
-      return folder;
-  }
-  return folder / "tokenizer.model";
-}
-
 CheckpointInfo inspect_run_checkpoint(const fs::path& path) {
   const CheckpointInfo source = inspect(read_manifest(path).source);
   return {CheckpointKind::kRunCheckpoint, path, source.tokenizer_path, source.config};
@@ -110,13 +92,13 @@ CheckpointInfo inspect_run(const fs::path& path) {
 
 CheckpointInfo inspect_folder(const fs::path& path) {
   if (is_sterna_export(path))
-    return {CheckpointKind::kSternaExport, path, tokenizer_of(path), read_hf_config(path)};
+    return {CheckpointKind::kSternaExport, path, path, read_hf_config(path)};
   if (fs::exists(path / "manifest.json"))
     return inspect_run_checkpoint(path);
   if (fs::exists(path / "recipe.toml"))
     return inspect_run(path);
   if (fs::exists(path / "config.json"))
-    return {CheckpointKind::kHuggingFace, path, tokenizer_of(path), read_hf_config(path)};
+    return {CheckpointKind::kHuggingFace, path, path, read_hf_config(path)};
   throw UserError(path.string() +
                   ": no checkpoint here; expected a folder with config.json and safetensors, "
                   "sterna.json (an export), recipe.toml (a run) or manifest.json (its checkpoint)");

@@ -96,7 +96,7 @@ struct TrainConfig {
     v("lr_final", lr_final, "rate of the last step as a fraction of the peak", Range{0.0, 1.0});
     v("beta1", beta1, "AdamW: decay of the mean", Range{0.0, 0.9999999});
     v("beta2", beta2, "AdamW: decay of the squares", Range{0.0, 0.9999999});
-    v("eps", eps, "AdamW: added to the root", Range{0.0, 1.0});
+    v("eps", eps, "AdamW: added to the root", Range{1e-30, 1.0});
     v("weight_decay", weight_decay, "AdamW: of matrices only", Range{0.0, 1e3});
     v("clip", clip, "largest global gradient norm; 0: no clipping", Range{0.0, 1e9});
     v("freeze", freeze, "patterns of parameter names that stay as they are");

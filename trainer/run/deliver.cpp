@@ -6,8 +6,9 @@
 #include "trainer/eval/perplexity.h"
 #include "trainer/export/certify.h"
 #include "trainer/export/export.h"
+#include "trainer/io/atomic_file.h"
 #include "trainer/model/load.h"
-#include "trainer/run/config.h"
+#include "trainer/text/tokenizer.h"
 
 namespace sterna::run {
 namespace {
@@ -28,8 +29,9 @@ std::string first_of(const std::vector<std::string>& lines) {
 
 }  // namespace
 
-double divergence(recipes::Section verify, const fs::path& checkpoint, const fs::path& reference) {
-  const auto config = verify.read<VerifyConfig>();
+double divergence(const VerifyConfig& config,
+                  const fs::path& checkpoint,
+                  const fs::path& reference) {
   if (config.text.empty())
     return -1;
   const model::CheckpointInfo exported = model::inspect(checkpoint);
@@ -53,16 +55,21 @@ Delivery deliver(recipes::Recipe& recipe, const fs::path& run_folder, const fs::
   const auto format = exporter::formats().build(section, "format");
   Delivery delivery;
   delivery.folder = run_folder / "export" / recipe.section("export").choose("format");
-  // A resumed run may find what an earlier attempt wrote: the newest checkpoint decides.
-  fs::remove_all(delivery.folder);
   fs::create_directories(delivery.folder.parent_path());
   const exporter::ExportSource source = exporter::open_source(checkpoint);
-  exporter::export_folder(source, *format, delivery.folder);
-  const exporter::Certificate certificate = exporter::certify(delivery.folder, source);
+  // An earlier export of this run stays until its successor is proved.
+  const fs::path fresh = delivery.folder.string() + ".new";
+  fs::remove_all(fresh);
+  exporter::export_folder(source, *format, fresh);
+  const exporter::Certificate certificate = exporter::certify(fresh, source);
   if (!certificate.mismatches.empty())
-    throw std::runtime_error(delivery.folder.string() +
-                             " is not what was trained: " + first_of(certificate.mismatches));
-  const double kld = divergence(recipe.section("verify"), delivery.folder, checkpoint);
+    throw std::runtime_error(fresh.string() +
+                             " is not what was trained: " + first_of(certificate.mismatches) +
+                             "; is the disk failing? `sterna export` writes it again");
+  fs::remove_all(delivery.folder);
+  io::publish_folder(fresh, delivery.folder);
+  const double kld =
+      divergence(recipe.section("verify").read<VerifyConfig>(), delivery.folder, checkpoint);
   exporter::write_certificate(
       delivery.folder, certificate, kld < 0 ? nlohmann::json() : nlohmann::json(kld));
   delivery.bytes = bytes_of(delivery.folder);

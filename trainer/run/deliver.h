@@ -4,7 +4,7 @@
 #include <string>
 
 #include "recipes/recipe.h"
-#include "trainer/text/tokenizer.h"
+#include "trainer/run/config.h"
 
 namespace sterna::run {
 
@@ -24,9 +24,9 @@ Delivery deliver(recipes::Recipe& recipe,
                  const std::filesystem::path& run_folder,
                  const std::filesystem::path& checkpoint);
 
-/// Mean KL divergence, in nats, of one checkpoint from another on `verify.text`; negative where the
-/// recipe names none.
-double divergence(recipes::Section verify,
+/// Mean KL divergence, in nats, of one checkpoint from another on `config.text`; negative where
+/// that names none.
+double divergence(const VerifyConfig& config,
                   const std::filesystem::path& checkpoint,
                   const std::filesystem::path& reference);
 

@@ -6,6 +6,7 @@
 #include "trainer/eval/generate.h"
 #include "trainer/io/atomic_file.h"
 #include "trainer/run/log.h"
+#include "trainer/run/signals.h"
 
 namespace sterna::run {
 namespace {
@@ -30,8 +31,24 @@ Evaluator::Evaluator(const Session& session, const RunFolder& folder)
   for (const std::filesystem::path& path : config.text) {
     data::EvalTextOptions options = config.text_options();
     options.text = {path};
-    texts_.push_back({path.filename().string(), data::read_eval_ids(options, *session.tokenizer)});
+    const std::string name = path.filename().string();
+    for (const Text& other : texts_) {
+      if (other.name == name)
+        throw recipes::UserError("eval.text: two files are called " + name +
+                                 ", and results are named after them; rename one");
+    }
+    texts_.push_back({name, data::read_eval_ids(options, *session.tokenizer)});
   }
+}
+
+std::filesystem::path Evaluator::file_of(const std::string& cell, const Text& text) const {
+  return folder_.eval(cell + "." + text.name);
+}
+
+bool Evaluator::done(const std::string& cell) const {
+  return std::all_of(texts_.begin(), texts_.end(), [&](const Text& text) {
+    return std::filesystem::exists(file_of(cell, text));
+  });
 }
 
 std::vector<std::string> Evaluator::continuations(const model::Decoder& decoder) const {
@@ -50,10 +67,12 @@ std::vector<std::string> Evaluator::continuations(const model::Decoder& decoder)
 std::vector<eval::EvalResult> Evaluator::run(const Subject& subject) const {
   const at::NoGradGuard no_grad;
   const Settings& s = session_.settings;
+  eval::EvalOptions options = s.eval.options();
+  options.between = SignalWatch::check;
   std::vector<eval::EvalResult> results;
   for (const Text& text : texts_) {
     const eval::EvalResult result =
-        eval::evaluate(subject.decoder, text.ids, s.eval.options(), session_.teacher.get());
+        eval::evaluate(subject.decoder, text.ids, options, session_.teacher.get());
     nlohmann::ordered_json extra = {{"cell", subject.cell},
                                     {"text", text.name},
                                     {"bos", s.eval.bos},
@@ -61,8 +80,7 @@ std::vector<eval::EvalResult> Evaluator::run(const Subject& subject) const {
                                     {"bits_per_weight", subject.bits}};
     if (results.empty())
       extra["samples"] = continuations(subject.decoder);
-    io::write_atomically(folder_.eval(subject.cell + "." + text.name),
-                         eval::to_json(result, extra));
+    io::write_atomically(file_of(subject.cell, text), eval::to_json(result, extra));
     results.push_back(result);
   }
   return results;

@@ -29,7 +29,11 @@ class Evaluator {
   /// False where the recipe names no text.
   bool wanted() const { return !texts_.empty(); }
 
+  /// True where every text's file of that cell exists: an interrupted run need not measure again.
+  bool done(const std::string& cell) const;
+
   /// @return  one result a text, in the recipe's order
+  /// @throws Interrupted  between two batches
   std::vector<eval::EvalResult> run(const Subject& subject) const;
 
  private:
@@ -37,6 +41,7 @@ class Evaluator {
     std::string name;  ///< of its file
     std::vector<int32_t> ids;
   };
+  std::filesystem::path file_of(const std::string& cell, const Text& text) const;
   std::vector<std::string> continuations(const model::Decoder& decoder) const;
 
   const Session& session_;

@@ -50,6 +50,22 @@ std::vector<std::string> modules_of(model::Decoder& decoder) {
   return modules;
 }
 
+/// A pattern that freezes nothing is a typo that would train what should stay.
+void require_freezable(model::Decoder& decoder, const std::vector<std::string>& patterns) {
+  std::vector<std::string> names = {"lm_head.weight"};  // a tied head is the embedding
+  for (const model::Parameter& parameter : decoder.parameters())
+    names.push_back(parameter.name);
+  for (const std::string& pattern : patterns) {
+    const bool found = std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+      return matches(pattern, name) || matches(pattern, without_suffix(name));
+    });
+    if (!found)
+      throw UserError("train.freeze: '" + pattern +
+                      "' matches no parameter of the model; names are Hugging Face's, such as " +
+                      names.back());
+  }
+}
+
 }  // namespace
 
 bool Session::quantized() const {
@@ -82,8 +98,6 @@ void read_all_sections(recipes::Recipe& recipe) {
   if (recipe.section("export").has("format"))
     exporter::formats().build(recipe.section("export"), "format");
   recipe.section("verify").read<VerifyConfig>();
-  for (const char* other : {"generate", "dist", "cache"})
-    recipe.ignore(other);
 }
 
 Session open_session(recipes::Recipe& recipe) {
@@ -104,6 +118,8 @@ Session open_session(recipes::Recipe& recipe) {
   require_one_vocabulary(session.source, teacher, *session.tokenizer);
   require_positions(session.source, "train.seq_len", s.train.seq_len);
   require_positions(session.source, "blockwise.seq_len", s.blockwise_seq_len());
+  if (!s.eval.text.empty())
+    require_positions(session.source, "eval.window", s.eval.window);
   if (s.blockwise_wanted() && (teacher.config.layers != session.source.config.layers ||
                                teacher.config.width != session.source.config.width))
     throw UserError("[blockwise] compares block with block: teacher.path must have the student's " +
@@ -121,6 +137,7 @@ Session open_session(recipes::Recipe& recipe) {
   model::Weights weights = model::read_weights(session.source);
   model::Decoder decoder(session.source.config, parse_dtype(s.model.dtype));
   plan.require_matches(modules_of(decoder));
+  require_freezable(decoder, s.train.freeze);
   const auto quantizer_of = [&](const std::string& name) {
     return plan.build(without_suffix(name),
                       layer_of(name) < 0 ? quant::Place::kOutside : quant::Place::kBlock);

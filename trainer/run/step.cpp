@@ -1,8 +1,8 @@
 // One training step, explicitly; no autograd graph crosses the border of a block.
 //
-//   counts of all labels                     (host; every division is known before the first
-//   forward) Wq = decode(encode(master))              once, shared by all micro-batches for each
-//   micro-batch
+//   counts of all labels                     on the host: every division is known in advance
+//   Wq = decode(encode(master))              once, shared by all micro-batches
+//   for each micro-batch
 //     teacher's hidden state                 without gradients
 //     embed -> block 0 .. L-1 -> final norm  a graph per block
 //     loss from hidden states                chunks of tokens, its own gradient

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iomanip>
+#include <limits>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
@@ -55,6 +56,14 @@ void line(std::ostream& out, const SummaryRow& row) {
   out << "\n";
 }
 
+/// JSON has no NaN: what is not a number was not finite.
+double number_of(const json& object, const char* key, double absent) {
+  if (!object.contains(key))
+    return absent;
+  return object[key].is_number() ? object[key].get<double>()
+                                 : std::numeric_limits<double>::quiet_NaN();
+}
+
 SummaryRow row_of(const json& evaluation) {
   SummaryRow row;
   row.stage = evaluation.value("cell", "");
@@ -67,10 +76,10 @@ SummaryRow row_of(const json& evaluation) {
 SummaryRow::Cell cell_of(const json& evaluation) {
   SummaryRow::Cell cell;
   cell.text = evaluation.value("text", "");
-  cell.ppl = evaluation.value("ppl", 0.0);
+  cell.ppl = number_of(evaluation, "ppl", 0);
   if (evaluation.contains("kld"))
-    cell.kld = evaluation["kld"].value("mean", -1.0);
-  cell.same_top = evaluation.value("same_top", -1.0);
+    cell.kld = number_of(evaluation["kld"], "mean", -1);
+  cell.same_top = number_of(evaluation, "same_top", -1);
   return cell;
 }
 

@@ -1,6 +1,7 @@
 #include "trainer/run/train.h"
 
 #include <chrono>
+#include <cmath>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
@@ -42,6 +43,7 @@ class Run {
   void evaluate(const std::string& cell);
   double report(const Subject& subject);
   void finish();
+  void require_same_inputs(const model::Manifest& stored) const;
   void save(const std::string& stage, int64_t step);
   model::Manifest header(const std::string& stage, int64_t step) const;
 
@@ -115,7 +117,14 @@ void Run::resume() {
     progress_.line("WARNING: " + message + "; falling back to an older checkpoint");
   session_.student->init_quantizers();
   if (!checkpoint.empty()) {
+    // What did not hold must not count as newest when old checkpoints are pruned.
+    std::vector<fs::path> all = model::checkpoints_of_run(folder_.path());
+    while (!all.empty() && all.back() != checkpoint) {
+      fs::remove_all(all.back());
+      all.pop_back();
+    }
     const model::Manifest manifest = model::read_manifest(checkpoint);
+    require_same_inputs(manifest);
     restore_checkpoint(checkpoint, manifest, *session_.student, optimizer_);
     const auto state = [&](const char* name) { return manifest.state.at(name); };
     stage_ = manifest.stage;
@@ -135,6 +144,16 @@ void Run::resume() {
     return line.value("stage", "") == "train" ? line.value("step", int64_t{0}) <= step_
                                               : line.value("block", int64_t{-1}) < block_;
   });
+}
+
+void Run::require_same_inputs(const model::Manifest& stored) const {
+  for (const auto& [what, hash] : header("", 0).hashes) {
+    if (stored.hashes.at(what) != hash)
+      throw UserError("--resume continues the same run, but its " + what +
+                      " is no longer what it was: " + what + " hash " + stored.hashes.at(what) +
+                      " in " + folder_.path().string() + ", " + hash +
+                      " now. Restore it, or start a new run under another run.name.");
+  }
 }
 
 model::Manifest Run::header(const std::string& stage, int64_t step) const {
@@ -176,7 +195,7 @@ void Run::evaluate(const std::string& cell) {
   if (!cell.starts_with("step-"))
     return;
   board_->scalars(step_, {{"eval/perplexity", ppl}}, unix_time());
-  if (best_ == 0 || ppl < best_) {
+  if (std::isfinite(ppl) && (best_ == 0 || ppl < best_)) {
     best_ = ppl;
     best_name_ = cell;
   }
@@ -244,10 +263,12 @@ bool Run::one_step(Step& step, const LogContext& context) {
   progress_.step(step_, step_text(report, context));
   if (bad_in_row_ < config.max_bad_steps)
     return true;
-  throw UserError("training stopped at step " + std::to_string(step_) + ": " +
-                  std::to_string(bad_in_row_) + " steps in a row had NaN or Inf, first in " +
-                  report.outcome.bad_tensor +
-                  "; lower train.lr, raise train.warmup, or set model.dtype = \"fp32\"");
+  save("train", step_);
+  throw UserError(
+      "training stopped at step " + std::to_string(step_) + ": " + std::to_string(bad_in_row_) +
+      " steps in a row had NaN or Inf, first in " + report.outcome.bad_tensor +
+      "; start a new run from the last good checkpoint (model.path=" + folder_.path().string() +
+      ") with a lower train.lr, a longer train.warmup or model.dtype=fp32");
 }
 
 void Run::end_to_end() {
@@ -284,6 +305,10 @@ TrainEnd Run::go() {
   board_ = std::make_unique<io::TensorboardWriter>(folder_.path() / "tensorboard");
   const SignalWatch watch;
   const Settings& s = session_.settings;
+  for (const data::SampleSource* samples : {session_.samples.get(), session_.block_samples.get()}) {
+    if (samples != nullptr && !samples->note().empty())
+      progress_.line(samples->note());
+  }
   for (const std::string& line : estimate(session_))
     progress_.line(line);
   try {
@@ -291,18 +316,19 @@ TrainEnd Run::go() {
       baseline();
     if (s.blockwise_wanted() && stage_ == "blockwise") {
       blockwise();
-      if (s.eval.after)
-        evaluate("blockwise");
       stage_ = "train";
       save("train", 0);
+      if (s.eval.after)
+        evaluate("blockwise");
     }
     stage_ = "train";
-    if (step_ < s.train.steps) {
+    if (step_ < s.train.steps)
       end_to_end();
-      if (s.eval.after)
-        evaluate("step-" + std::to_string(step_));
-    }
+    // Before the evaluation: whatever goes wrong there must not cost what was trained.
     save("train", step_);
+    const std::string last = "step-" + std::to_string(step_);
+    if (step_ > 0 && s.eval.after && !evaluator_->done(last))
+      evaluate(last);
   } catch (const Interrupted& signal) {
     save(stage_, stage_ == "train" ? step_ : block_);
     progress_.line(std::string(signal.what()) + ": saved " + saved_ + "; --resume continues");
@@ -322,8 +348,10 @@ void Run::finish() {
     if (!rows.empty())
       rows.back().disk_bytes = delivery.bytes;
   }
-  if (!rows.empty())
-    progress_.line("\n" + summary_text(rows));
+  if (rows.empty())
+    return;
+  io::write_atomically(folder_.path() / "summary.txt", summary_text(rows));
+  progress_.line("\n" + summary_text(rows));
 }
 
 }  // namespace

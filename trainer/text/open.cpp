@@ -1,5 +1,8 @@
+#include <nlohmann/json.hpp>
+
 #include "recipes/user_error.h"
 #include "trainer/io/gguf.h"
+#include "trainer/io/json.h"
 #include "trainer/text/sentencepiece.h"
 #include "trainer/text/tokenizer.h"
 #include "trainer/text/tokenizer_gguf.h"
@@ -7,14 +10,37 @@
 
 namespace sterna::text {
 
+namespace {
+
+namespace fs = std::filesystem;
+
+// Where a folder holds both, tokenizer.json is a conversion that treats repeated spaces otherwise
+// than the SentencePiece model the weights were trained with; so the original is taken, unless the
+// conversion knows tokens that were added later.
+bool adds_tokens(const fs::path& tokenizer_json) {
+  const nlohmann::json json = io::read_json(tokenizer_json);
+  const auto vocabulary = nlohmann::json::json_pointer("/model/vocab");
+  if (!json.contains(vocabulary) || !json.at(vocabulary).is_object())
+    return true;
+  for (const auto& token : json.value("added_tokens", nlohmann::json::array())) {
+    if (!token.contains("content") || !token.at("content").is_string() ||
+        !json.at(vocabulary).contains(token.at("content").get<std::string>()))
+      return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& path) {
-  namespace fs = std::filesystem;
   if (fs::is_directory(path)) {
-    if (fs::exists(path / "tokenizer.json")) {
-      return open_tokenizer_json(path / "tokenizer.json");
+    const fs::path json = path / "tokenizer.json";
+    const fs::path original = path / "tokenizer.model";
+    if (fs::exists(json) && (!fs::exists(original) || adds_tokens(json))) {
+      return open_tokenizer_json(json);
     }
-    if (fs::exists(path / "tokenizer.model")) {
-      return open_sentencepiece(path / "tokenizer.model");
+    if (fs::exists(original)) {
+      return open_sentencepiece(original);
     }
     throw recipes::UserError(path.string() +
                              ": no tokenizer here (tokenizer.json or tokenizer.model)");

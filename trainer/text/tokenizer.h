@@ -45,7 +45,8 @@ class Tokenizer {
   virtual const std::string& fingerprint() const = 0;
 };
 
-/// Opens the tokenizer of a checkpoint: a folder (tokenizer.json, else tokenizer.model, with
+/// Opens the tokenizer of a checkpoint: a folder (tokenizer.json, or tokenizer.model
+/// where it is alone or tokenizer.json is a conversion of it that adds no tokens, with
 /// tokenizer_config.json, special_tokens_map.json, generation_config.json and config.json where
 /// they are), a tokenizer.json, a SentencePiece .model or a GGUF file.
 /// @throws recipes::UserError  naming the part that is not supported
