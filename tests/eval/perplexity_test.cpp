@@ -192,5 +192,11 @@ TEST(Generate, SamplingFollowsTheProbabilitiesAndTheSeed) {
   EXPECT_NE(uniform_at(7, 3), uniform_at(8, 3));
 }
 
+TEST(Perplexity, WindowsWithoutAScoredPredictionAreRefused) {
+  const model::Decoder decoder = tiny();
+  EXPECT_THROW(evaluate(decoder, text(64), EvalOptions{2, 0, 0, false, Score::kHalf, 0}),
+               recipes::UserError);
+}
+
 }  // namespace
 }  // namespace sterna::eval

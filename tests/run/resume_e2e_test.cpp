@@ -77,6 +77,45 @@ TEST_F(Training, ResumeRefusesChangedKeysWithBothValues) {
   EXPECT_EQ(train("run", {"train.steps=6", "--resume"}), 0) << output_;
 }
 
+TEST_F(Training, ResumeRefusesOtherDataUnderTheSamePath) {
+  ASSERT_EQ(train("run", {"train.steps=4"}), 0) << output_;
+  write_text_file(folder_.path() / "text.txt", tiny_text(301));
+  EXPECT_EQ(train("run", {"train.steps=6", "--resume"}), 2);
+  EXPECT_NE(output_.find("its data is no longer what it was"), std::string::npos) << output_;
+}
+
+TEST_F(Training, ATornCheckpointDoesNotPushOutAGoodOne) {
+  ASSERT_EQ(train("torn", {"train.steps=10", "train.keep_last=2"}), 0) << output_;
+  std::filesystem::remove(run_folder("torn") / "checkpoints" / "step-10" / "manifest.json");
+  ASSERT_EQ(train("torn",
+                  {"train.steps=8", "train.keep_last=1", "train.checkpoint_every=100", "--resume"}),
+            0)
+      << output_;
+  EXPECT_EQ(checkpoints("torn"), std::vector<std::string>{"step-8"}) << output_;
+}
+
+TEST_F(Training, ATypoInFreezeIsRefused) {
+  EXPECT_EQ(train("typo", {"train.freeze=[\"model.embed_token\"]"}), 2);
+  EXPECT_NE(output_.find("'model.embed_token' matches no parameter"), std::string::npos) << output_;
+  EXPECT_FALSE(std::filesystem::exists(run_folder("typo") / "recipe.toml"));
+}
+
+TEST_F(Training, AStopDuringTheLastEvaluationLosesNothingAndIsMadeUpFor) {
+  const std::vector<std::string> more{"train.steps=3",
+                                      "eval.text=" + (folder_.path() / "text.txt").string(),
+                                      "eval.window=8",
+                                      "eval.before=false",
+                                      "train.checkpoint_every=0"};
+  ASSERT_EQ(train("run", more), 0) << output_;
+  const std::string finished = hashes("run", "step-3");
+  std::filesystem::remove(run_folder("run") / "eval" / "step-3.text.txt.json");
+  std::vector<std::string> again = more;
+  again.push_back("--resume");
+  ASSERT_EQ(train("run", again), 0) << output_;
+  EXPECT_TRUE(std::filesystem::exists(run_folder("run") / "eval" / "step-3.text.txt.json"));
+  EXPECT_EQ(hashes("run", "step-3"), finished);
+}
+
 TEST_F(Training, TwoProcessesCannotTrainInOneFolder) {
   Program first(arguments("shared", {"train.steps=100000"}), folder_.path() / "first.txt");
   while (first.output().find("step 1/") == std::string::npos)

@@ -1,6 +1,7 @@
 #include "trainer/run/session.h"
 
 #include "quant/plan.h"
+#include "recipes/glob.h"
 #include "trainer/export/format.h"
 
 namespace sterna::run {
@@ -57,7 +58,7 @@ void require_freezable(model::Decoder& decoder, const std::vector<std::string>& 
     names.push_back(parameter.name);
   for (const std::string& pattern : patterns) {
     const bool found = std::any_of(names.begin(), names.end(), [&](const std::string& name) {
-      return matches(pattern, name) || matches(pattern, without_suffix(name));
+      return freezes(pattern, name);
     });
     if (!found)
       throw UserError("train.freeze: '" + pattern +
@@ -156,7 +157,7 @@ void require_same_recipe(const recipes::Recipe& stored, const recipes::Recipe& n
   std::string changed;
   for (const recipes::Difference& each : stored.diff(now)) {
     const bool free = std::any_of(std::begin(kFree), std::end(kFree), [&](const char* pattern) {
-      return matches(pattern, each.key);
+      return recipes::glob_matches(pattern, each.key);
     });
     if (!free)
       changed += "\n  " + each.key + " was " + (each.before.empty() ? "not set" : each.before) +

@@ -1,14 +1,15 @@
 #include "trainer/run/student.h"
 
 #include <cctype>
-#include <fnmatch.h>
+
+#include "recipes/glob.h"
 
 namespace sterna::run {
 namespace {
 
 bool frozen(const std::string& name, const std::vector<std::string>& patterns) {
   return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
-    return matches(pattern, name) || matches(pattern, without_suffix(name));
+    return freezes(pattern, name);
   });
 }
 
@@ -191,6 +192,11 @@ std::string without_suffix(const std::string& name) {
   return name.ends_with(kSuffix) ? name.substr(0, name.size() - kSuffix.size()) : name;
 }
 
+bool freezes(const std::string& pattern, const std::string& name) {
+  return recipes::glob_matches(pattern, name) ||
+         recipes::glob_matches(pattern, without_suffix(name));
+}
+
 int64_t layer_of(const std::string& name) {
   size_t begin = 0;
   while (begin < name.size()) {
@@ -206,10 +212,6 @@ int64_t layer_of(const std::string& name) {
 
 at::ScalarType parse_dtype(const std::string& name) {
   return name == "bf16" ? at::kBFloat16 : at::kFloat;
-}
-
-bool matches(const std::string& pattern, const std::string& name) {
-  return fnmatch(pattern.c_str(), name.c_str(), /*flags=*/0) == 0;
 }
 
 }  // namespace sterna::run

@@ -100,8 +100,8 @@ int64_t layer_of(const std::string& name);
 /// The module path of a parameter: its name without ".weight".
 std::string without_suffix(const std::string& name);
 
-/// Glob where `*` stands for any characters, dots included.
-bool matches(const std::string& pattern, const std::string& name);
+/// True where a pattern of `train.freeze` names this parameter, with or without ".weight".
+bool freezes(const std::string& pattern, const std::string& name);
 
 /// @param name  fp32 or bf16
 at::ScalarType parse_dtype(const std::string& name);

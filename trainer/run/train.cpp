@@ -229,6 +229,10 @@ void Run::blockwise() {
   while (block_ < blocks) {
     const BlockReport report = stage.run([](int64_t, int64_t, double) {});
     ++block_;
+    if (!std::isfinite(report.error_after))
+      throw UserError("block-wise stage: the error of block " + std::to_string(report.block) +
+                      " is NaN or Inf; lower blockwise.lr and blockwise.lr_quant, or set "
+                      "model.dtype=fp32");
     log_->write({{"stage", "blockwise"},
                  {"block", report.block},
                  {"steps", report.steps},
