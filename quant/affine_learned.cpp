@@ -33,22 +33,8 @@ struct Flow {
 
 class AffineLearned final : public Quantizer {
  public:
-  struct Config {
-    int64_t bits = 2;
-    int64_t group = 64;
-    std::string init = "absmax";
-    std::string scale_dtype = "bf16";
-
-    template <class Visitor>
-    void fields(Visitor& v) {
-      v("bits", bits, "bits of a code", recipes::Range<int64_t>{2, 8});
-      v("group",
-        group,
-        "inputs per scale; 0 = row, -1 = whole matrix",
-        recipes::Range<int64_t>{-1, 1 << 20});
-      v("init", init, "first range: least to largest, mean |w|, or search for least error", kInits);
-      v("scale_dtype", scale_dtype, "what scales are rounded to", kScaleDtypes);
-    }
+  struct Config : AsymConfig {
+    Config() : AsymConfig{.bits = 2} {}
   };
 
   explicit AffineLearned(const Config& config)

@@ -1,12 +1,33 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "kernels/codes.h"
 #include "quant/groups.h"
 #include "quant/scale.h"
 
 namespace sterna::quant {
+
+/// The settings that minmax_asym and affine_learned have in common: all of them but the default of
+/// `bits`. `init` is where affine_learned starts from and what minmax_asym keeps.
+struct AsymConfig {
+  int64_t bits;
+  int64_t group = 64;
+  std::string init = "absmax";
+  std::string scale_dtype = "bf16";
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("bits", bits, "bits of a code", recipes::Range<int64_t>{2, 8});
+    v("group",
+      group,
+      "inputs per scale; 0 = row, -1 = whole matrix",
+      recipes::Range<int64_t>{-1, 1 << 20});
+    v("init", init, "range: least to largest, mean |w|, or search for least error", kInits);
+    v("scale_dtype", scale_dtype, "what scales are rounded to", kScaleDtypes);
+  }
+};
 
 /// What an unsigned grid with a zero point is fitted to; merges over rows.
 struct AsymExtent {

@@ -33,10 +33,7 @@ int run(const Invocation& typed, Streams streams) {
   for (const std::string& remark : source.remarks)
     streams.err << remark << "\n";
   exporter::export_folder(source, *format, target);
-  uint64_t bytes = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(target))
-    bytes += entry.file_size();
-  streams.out << target.string() << ": " << bytes / 1000 << " kB\n";
+  streams.out << target.string() << ": " << exporter::folder_bytes(target) / 1000 << " kB\n";
   return kDone;
 }
 

@@ -12,6 +12,13 @@ namespace sterna::exporter {
 
 namespace fs = std::filesystem;
 
+uint64_t folder_bytes(const fs::path& folder) {
+  uint64_t bytes = 0;
+  for (const auto& entry : fs::directory_iterator(folder))
+    bytes += entry.file_size();
+  return bytes;
+}
+
 std::string checksums(const fs::path& folder) {
   std::set<std::string> names;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {

@@ -15,13 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-uint64_t bytes_of(const fs::path& folder) {
-  uint64_t bytes = 0;
-  for (const auto& entry : fs::directory_iterator(folder))
-    bytes += entry.file_size();
-  return bytes;
-}
-
 std::string first_of(const std::vector<std::string>& lines) {
   return lines.front() + (lines.size() > 1 ? " (and " + std::to_string(lines.size() - 1) + " more)"
                                            : std::string());
@@ -72,7 +65,7 @@ Delivery deliver(recipes::Recipe& recipe, const fs::path& run_folder, const fs::
       divergence(recipe.section("verify").read<VerifyConfig>(), delivery.folder, checkpoint);
   exporter::write_certificate(
       delivery.folder, certificate, kld < 0 ? nlohmann::json() : nlohmann::json(kld));
-  delivery.bytes = bytes_of(delivery.folder);
+  delivery.bytes = exporter::folder_bytes(delivery.folder);
   delivery.text = delivery.folder.string() + ": " + std::to_string(delivery.bytes / 1000) +
                   " kB, " + std::to_string(source.weights.tensors.size()) + " tensors (" +
                   std::to_string(source.weights.encoded.size()) +
