@@ -1,0 +1,11 @@
+#pragma once
+
+namespace sterna::cli {
+
+/// Tells malloc to keep what is freed instead of returning it to the system. A training step frees
+/// and asks again for gigabytes of activations; without this, each comes back as pages that the
+/// kernel zeroes first (12 % of a distillation step of SmolLM2-135M). The peak stays the same.
+/// Called once, before any thread starts; does nothing where malloc is not glibc's.
+void keep_freed_memory();
+
+}  // namespace sterna::cli
