@@ -1,9 +1,8 @@
 #include "trainer/cli/heap.h"
 
-#include <malloc.h>
-
 #include <cstdlib>
 #include <cstring>
+#include <malloc.h>
 
 #include <gtest/gtest.h>
 
