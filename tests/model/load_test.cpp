@@ -1,6 +1,8 @@
 // Checkpoints that do not fit together, and what is said about them.
 #include "trainer/model/load.h"
 
+#include <cmath>
+#include <cstring>
 #include <fstream>
 
 #include <gtest/gtest.h>
@@ -8,6 +10,7 @@
 
 #include "recipes/user_error.h"
 #include "tests/support/paths.h"
+#include "trainer/io/safetensors.h"
 
 namespace sterna::model {
 namespace {
@@ -107,6 +110,61 @@ TEST_F(Checkpoint, TheOlderAndTheNewerRopeKeysMeanTheSame) {
   EXPECT_EQ(newer.rope.type, "llama3");
   EXPECT_TRUE(at::equal(kvcache::Rope(older.rope).inverse_frequencies(),
                         kvcache::Rope(newer.rope).inverse_frequencies()));
+}
+
+TEST_F(Checkpoint, AScaledRopeWithoutItsScaleIsRefused) {
+  set("rope_scaling", {{"rope_type", "linear"}});
+  expect_refused({"config.json", "'factor'", "missing"});
+  nlohmann::json llama3 = {{"rope_type", "llama3"},
+                           {"factor", 8.0},
+                           {"low_freq_factor", 1.0},
+                           {"high_freq_factor", 4.0},
+                           {"original_max_position_embeddings", 16}};
+  for (const char* key :
+       {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}) {
+    nlohmann::json without = llama3;
+    without.erase(key);
+    set("rope_scaling", without);
+    expect_refused({"config.json", key, "missing"});
+  }
+}
+
+TEST_F(Checkpoint, NoStartTokenMayBeWrittenAsAnEmptyList) {
+  set("bos_token_id", nlohmann::json::array());
+  EXPECT_EQ(read_hf_config(folder_).bos, DecoderConfig().bos);
+}
+
+/// Writes the checkpoint anew with one tensor's bytes or dtype changed.
+class ChangedTensor : public Checkpoint {
+ protected:
+  void change(const std::string& name, io::Dtype dtype, float first) {
+    const auto file = io::open_safetensors(folder_);
+    std::vector<io::TensorToWrite> writes;
+    std::vector<std::byte> bytes;
+    for (const io::TensorView& view : file->tensors()) {
+      writes.push_back({view.name, view.dtype, view.shape, view.bytes});
+      if (view.name != name)
+        continue;
+      ASSERT_EQ(view.dtype, io::Dtype::kF32);
+      bytes.assign(view.bytes.begin(), view.bytes.end());
+      std::memcpy(bytes.data(), &first, sizeof(first));
+      writes.back().dtype = dtype;
+      writes.back().bytes = bytes;
+    }
+    io::write_safetensors(folder_ / "model.safetensors", std::move(writes));
+  }
+};
+
+TEST_F(ChangedTensor, IntegersAreNotTakenForWeights) {
+  change("model.norm.weight", io::Dtype::kI32, 1.0f);
+  expect_refused({"model.safetensors", "model.norm.weight", "floating-point", "I32"});
+}
+
+TEST_F(ChangedTensor, NanAndInfAreNamedWithTheirTensor) {
+  change("model.layers.1.self_attn.q_proj.weight", io::Dtype::kF32, NAN);
+  expect_refused({"model.safetensors", "model.layers.1.self_attn.q_proj.weight", "NaN or Inf"});
+  change("model.layers.1.self_attn.q_proj.weight", io::Dtype::kF32, INFINITY);
+  expect_refused({"model.layers.1.self_attn.q_proj.weight", "NaN or Inf"});
 }
 
 }  // namespace

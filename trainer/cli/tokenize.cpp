@@ -62,6 +62,8 @@ int check_cases(const text::Tokenizer& tokenizer, const std::string& file, std::
   const json root = io::read_json(file);
   try {
     const json& cases = root.at("cases");
+    if (cases.empty())
+      throw recipes::UserError(file + ": 'cases' is empty; nothing was checked");
     CaseCheck check(tokenizer, out);
     for (size_t i = 0; i < cases.size(); ++i) {
       check.check(cases[i], i);

@@ -16,19 +16,31 @@ class Comparison {
  public:
   Comparison(const model::Decoder& decoder, const io::TensorFile& file)
       : decoder_(decoder), file_(file), ids_(integers("input_ids")) {
-    if (ids_.dim() != 2)
-      refuse("input_ids", "expected [B, T]");
+    if (ids_.dim() != 2 || ids_.numel() == 0)
+      refuse("input_ids", "expected at least one id, as [B, T]");
+    const int64_t vocab = decoder.config().vocab;
+    if (ids_.min().item<int64_t>() < 0 || ids_.max().item<int64_t>() >= vocab)
+      refuse("input_ids",
+             "expected ids from 0 to " + std::to_string(vocab - 1) + ", found " +
+                 std::to_string(ids_.min().item<int64_t>()) + " to " +
+                 std::to_string(ids_.max().item<int64_t>()));
     positions_ = at::arange(ids_.size(1));
   }
 
   std::vector<TensorError> run() {
     check_mask();
+    if (file_.find("topk_indices") != nullptr && file_.find("topk_values") == nullptr)
+      refuse("topk_indices", "stands alone; topk_values [B, T, K] must come with it");
     forward();
     std::vector<TensorError> errors;
     for (const io::TensorView& view : file_.tensors()) {
       if (view.name != "input_ids" && view.name != "attention_mask" && view.name != "topk_indices")
         errors.push_back(compare(view));
     }
+    if (errors.empty())
+      refuse("input_ids",
+             "nothing to compare with beside it; expected logits, hidden_states.i, attentions.i, "
+             "logsumexp or topk_values");
     return errors;
   }
 
@@ -108,13 +120,13 @@ class Comparison {
   TensorError compare(const io::TensorView& view) {
     const Tensor mine = computed(view.name);
     const Tensor theirs = floats(view);
+    if (theirs.numel() == 0)
+      refuse(view.name, "is empty");
     if (mine.sizes() != theirs.sizes()) {
       std::ostringstream text;
       text << "the model gives " << mine.sizes() << ", the file holds " << theirs.sizes();
       refuse(view.name, text.str());
     }
-    if (mine.numel() == 0)
-      return {view.name, 0, 0};
     // A NaN on either side counts as infinitely far.
     const Tensor error =
         (mine - theirs).abs().to(at::kDouble).nan_to_num(std::numeric_limits<double>::infinity());

@@ -19,7 +19,8 @@ struct TensorError {
 /// it: logits [B, T, V]; hidden_states.i [B, T, D] (0 the embeddings, the last one after the final
 /// norm); attentions.i [B, H, T, T] by the eager path; or topk_indices, topk_values [B, T, K] and
 /// logsumexp [B, T]. Logits and hidden states take the fused path that evaluation takes.
-/// @throws recipes::UserError  for a tensor it does not know or of another shape, padding included
+/// @throws recipes::UserError  for a tensor it does not know or of another shape, padding included,
+///                             and where nothing is left to compare
 std::vector<TensorError> compare_with_expected(const model::Decoder& decoder,
                                                const io::TensorFile& expected);
 

@@ -13,9 +13,34 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Tensor to_tensor(const io::TensorView& view) {
+bool holds_weights(io::Dtype dtype) {
+  switch (dtype) {
+    case io::Dtype::kBool:
+    case io::Dtype::kU8:
+    case io::Dtype::kI8:
+    case io::Dtype::kI16:
+    case io::Dtype::kU16:
+    case io::Dtype::kI32:
+    case io::Dtype::kU32:
+    case io::Dtype::kI64:
+    case io::Dtype::kU64:
+      return false;
+    default:
+      return true;  // what is not read at all, to_float refuses
+  }
+}
+
+Tensor to_tensor(const io::TensorView& view, const fs::path& path) {
+  const auto refuse = [&](const std::string& why) {
+    throw io::FileError(path.string() + ": tensor '" + view.name + "': " + why);
+  };
+  if (!holds_weights(view.dtype))
+    refuse("expected floating-point weights, found " + std::string(io::dtype_name(view.dtype)) +
+           "; codes of another program's quantizer cannot be read as weights");
   const Tensor values = at::empty(view.shape, at::kFloat);
   io::to_float(view, {values.data_ptr<float>(), static_cast<size_t>(values.numel())});
+  if (!at::isfinite(values).all().item<bool>())
+    refuse("holds NaN or Inf; the checkpoint is damaged or its training diverged");
   return values;
 }
 
@@ -37,7 +62,7 @@ class FileWeights : public WeightSource {
   std::vector<int64_t> shape(const std::string& name) const override {
     return views_.at(name)->shape;
   }
-  Tensor take(const std::string& name) override { return to_tensor(*views_.at(name)); }
+  Tensor take(const std::string& name) override { return to_tensor(*views_.at(name), path()); }
   fs::path path() const override { return file_->path(); }
 
  protected:

@@ -27,13 +27,16 @@ kvcache::RopeConfig read_rope(const io::Gguf& file, const DecoderConfig& config)
   rope.theta = number_or(file, "llama.rope.freq_base", 10000.0);
   if (integer_or(file, "llama.rope.dimension_count", config.head_dim) != config.head_dim)
     refuse(file, "llama.rope.dimension_count", "rotating a part of the head is not supported");
-  rope.factor = number_or(file, "llama.rope.scale_linear", 1.0);  // the older spelling
   const std::string key = "llama.rope.scaling.type";
-  const std::string type = file.has(key) ? file.text(key) : "none";
-  if (type == "linear")
-    rope.factor = file.number("llama.rope.scaling.factor");
-  else if (type != "none")
+  const std::string type = file.has(key) ? file.text(key) : "linear";  // as llama.cpp
+  if (type != "none" && type != "linear")
     refuse(file, key, "'" + type + "' is not supported; none and linear are");
+  if (type == "linear")
+    rope.factor = number_or(file,
+                            "llama.rope.scaling.factor",
+                            number_or(file, "llama.rope.scale_linear", 1.0));  // older spelling
+  if (rope.factor == 0.0)
+    rope.factor = 1.0;  // as llama.cpp: 0 says that nothing is scaled
   rope.type = rope.factor == 1.0 ? "default" : "linear";
   if (const io::TensorView* divisors = file.find("rope_freqs.weight")) {
     std::vector<float> values(divisors->elements());

@@ -32,12 +32,13 @@ class Keys {
     return has(key) ? integer(key) : fallback;
   }
 
-  double number_or(const std::string& key, double fallback) const {
-    if (!has(key))
-      return fallback;
+  double number(const std::string& key) const {
     if (!at(key).is_number())
       wrong(key, "a number");
     return at(key).get<double>();
+  }
+  double number_or(const std::string& key, double fallback) const {
+    return has(key) ? number(key) : fallback;
   }
 
   bool boolean_or(const std::string& key, bool fallback) const {
@@ -101,16 +102,19 @@ kvcache::RopeConfig read_rope(const Keys& keys, const DecoderConfig& config) {
   const Keys scaling = keys.object(key);
   rope.theta = scaling.number_or("rope_theta", rope.theta);
   rope.type = scaling.text_or("rope_type", scaling.text_or("type", "default"));
-  rope.factor = scaling.number_or("factor", 1.0);
-  rope.low_freq_factor = scaling.number_or("low_freq_factor", 1.0);
-  rope.high_freq_factor = scaling.number_or("high_freq_factor", 4.0);
-  rope.original_max_positions =
-      scaling.integer_or("original_max_position_embeddings", config.max_positions);
   if (rope.type != "default" && rope.type != "linear" && rope.type != "llama3")
     scaling.refuse(key,
                    "rope type '" + rope.type + "' is not supported; default, linear, llama3 are");
-  if (rope.type == "llama3" && rope.high_freq_factor <= rope.low_freq_factor)
-    scaling.refuse(key, "high_freq_factor must exceed low_freq_factor");
+  // A scaled model without its scale would load and be wrong: there are no defaults.
+  if (rope.type != "default")
+    rope.factor = scaling.number("factor");
+  if (rope.type == "llama3") {
+    rope.low_freq_factor = scaling.number("low_freq_factor");
+    rope.high_freq_factor = scaling.number("high_freq_factor");
+    rope.original_max_positions = scaling.integer("original_max_position_embeddings");
+    if (rope.high_freq_factor <= rope.low_freq_factor)
+      scaling.refuse(key, "high_freq_factor must exceed low_freq_factor");
+  }
   if (scaling.number_or("partial_rotary_factor", keys.number_or("partial_rotary_factor", 1.0)) != 1)
     scaling.refuse("partial_rotary_factor", "only 1 is supported");
   return rope;
@@ -152,8 +156,9 @@ DecoderConfig read_hf_config(const std::filesystem::path& folder) {
   config.mlp_bias = keys.boolean_or("mlp_bias", false);
   config.tied = keys.boolean_or("tie_word_embeddings", false);
   config.rope = read_rope(keys, config);
-  if (keys.has("bos_token_id"))
-    config.bos = keys.ids("bos_token_id").at(0);
+  const std::vector<int64_t> bos = keys.ids("bos_token_id");
+  if (!bos.empty())
+    config.bos = bos.front();
   config.eos = keys.ids("eos_token_id");
   const auto generation = folder / "generation_config.json";
   if (std::filesystem::exists(generation)) {
