@@ -8,17 +8,38 @@
 
 namespace sterna::distill {
 
+namespace {
+
+/// The keys of `[kd]` beside the terms.
+struct KdConfig {
+  int64_t chunk = 0;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("chunk",
+      chunk,
+      "tokens whose logits exist at a time; 0: chosen from the vocabulary's size",
+      recipes::Range{0, 1 << 20});
+  }
+};
+
+}  // namespace
+
 struct Objective::Body {
   std::vector<Term> terms;
   int64_t chunk = 0;
 };
 
+std::vector<recipes::ComponentInfo> objective_sections() {
+  std::vector<recipes::Field> fields = recipes::list_fields<KdConfig>();
+  fields.insert(fields.begin(), loss_field());
+  return {{"kd", "what the end-to-end stage minimises", fields},
+          {"kd.loss", "[[kd.loss]]: one term of the sum", term_fields()}};
+}
+
 Objective::Objective(recipes::Section section) : body_(std::make_unique<Body>()) {
   body_->terms = read_terms(section);
-  section("chunk",
-          body_->chunk,
-          "tokens whose logits exist at a time; 0: chosen from the vocabulary's size",
-          recipes::Range{0, 1 << 20});
+  body_->chunk = section.read<KdConfig>().chunk;
 }
 
 Objective::~Objective() = default;

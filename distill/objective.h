@@ -7,7 +7,7 @@
 #include <ATen/ATen.h>
 
 #include "distill/logits.h"
-#include "recipes/recipe.h"
+#include "recipes/components.h"
 
 namespace sterna::distill {
 
@@ -32,6 +32,9 @@ struct HeadResult {
   Tensor d_hidden;  ///< dtype of student_hidden [B, T, D]: gradient of sum_i weight_i sums_i /
                     ///< counts_i
 };
+
+/// The recipe's sections that an Objective reads, for `sterna list`.
+std::vector<recipes::ComponentInfo> objective_sections();
 
 /// A weighted sum of token losses on the logits: ground truth, soft cross-entropy or forward KL,
 /// each with a token weighting (uniform, TSLD). Walks the tokens in chunks and computes its own

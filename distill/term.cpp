@@ -10,6 +10,19 @@ using recipes::Section;
 /// The TSLD paper's own strength: its code sums over a batch of 4.
 constexpr double kTsldWeight = 4;
 
+constexpr const char* kDefaultLoss = "gt";
+constexpr const char* kDefaultWeighting = "uniform";
+
+/// The keys of a term's table beside the components.
+struct TermConfig {
+  double weight = 1;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("weight", weight, "factor of this term", recipes::Range{0.0, 1e6});
+  }
+};
+
 std::vector<std::string> split(const std::string& text, char at) {
   std::vector<std::string> parts(1);
   for (const char c : text) {
@@ -52,12 +65,11 @@ void add_shorthand(const std::string& name, const Section& own, std::vector<Term
 }
 
 Term read_term(const std::string& name, Section own) {
-  Term term = plain(name, "uniform", 1);
+  Term term = plain(name, kDefaultWeighting, own.read<TermConfig>().weight);
   term.divergence = divergences().build_named(name, own);
-  own("weight", term.weight, "factor of this term", recipes::Range{0.0, 1e6});
-  const std::string weighting = own.choose("weighting", "uniform");
-  term.weighting = weightings().build(own, "weighting", "uniform");
-  if (weighting != "uniform")
+  const std::string weighting = own.choose("weighting", kDefaultWeighting);
+  term.weighting = weightings().build(own, "weighting", kDefaultWeighting);
+  if (weighting != kDefaultWeighting)
     term.name = name == "soft_ce" ? weighting : name + "_" + weighting;
   return term;
 }
@@ -73,6 +85,25 @@ void make_names_unique(std::vector<Term>& terms) {
 
 }  // namespace
 
+recipes::Field loss_field() {
+  return recipes::component_field(
+      "loss",
+      divergences(),
+      kDefaultLoss,
+      "one or several, joined by '+' or as a list; \"tsld\" is gt plus " +
+          Section::to_text(kTsldWeight) + " times soft_ce weighted by tsld",
+      {"tsld"});
+}
+
+std::vector<recipes::Field> term_fields() {
+  std::vector<recipes::Field> fields = recipes::list_fields<TermConfig>();
+  fields.insert(fields.begin(),
+                recipes::component_field("name", divergences(), "", "what is summed over tokens"));
+  fields.push_back(recipes::component_field(
+      "weighting", weightings(), kDefaultWeighting, "how much each token counts"));
+  return fields;
+}
+
 std::vector<Term> read_terms(Section kd) {
   std::vector<Term> terms;
   for (Section own : kd.tables("loss")) {
@@ -85,7 +116,7 @@ std::vector<Term> read_terms(Section kd) {
   if (terms.empty() && kd.has("loss"))
     kd.fail("loss", "expected at least one term, found none");
   if (terms.empty())
-    terms.push_back(plain("gt", "uniform", 1));
+    terms.push_back(plain(kDefaultLoss, kDefaultWeighting, 1));
   make_names_unique(terms);
   return terms;
 }

@@ -21,6 +21,10 @@ struct Term {
   }
 };
 
+/// The key `loss` of `[kd]`, and those of one of its tables, for `sterna list`.
+recipes::Field loss_field();
+std::vector<recipes::Field> term_fields();
+
 /// Reads `kd.loss`: a list of { name, weight, weighting }, or a shorthand: "tsld" is ground truth
 /// plus 4 times TSLD, "kl+gt" the sum of those. "gt" where the recipe does not say.
 std::vector<Term> read_terms(recipes::Section kd);

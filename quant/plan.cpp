@@ -7,7 +7,33 @@ namespace {
 
 constexpr const char* kNone = "none";
 
+/// The keys of `[[quant.rule]]` beside the component.
+struct RuleConfig {
+  std::string match;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("match", match, "module paths that the rule is for; * stands for anything");
+  }
+};
+
 }  // namespace
+
+std::vector<recipes::ComponentInfo> plan_sections() {
+  std::vector<recipes::Field> rule = recipes::list_fields<RuleConfig>();
+  rule.push_back(recipes::component_field(
+      "weight", quantizers(), "", "quantizer of these matrices; to be given", {kNone}));
+  return {{"quant",
+           "how weights are rounded",
+           {recipes::component_field("weight",
+                                     quantizers(),
+                                     kNone,
+                                     "quantizer of every matrix of the blocks that no rule matches",
+                                     {kNone})}},
+          {"quant.rule",
+           "[[quant.rule]]: other matrices, other quantizers; the first rule that matches wins",
+           rule}};
+}
 
 Plan::Entry Plan::read_entry(recipes::Section section,
                              const recipes::Registry<Quantizer>& registry,
@@ -24,8 +50,7 @@ Plan Plan::read(recipes::Section quant, const recipes::Registry<Quantizer>& regi
   Plan plan;
   plan.default_ = read_entry(quant, registry, kNone);
   for (recipes::Section rule : quant.tables("rule")) {
-    std::string match;
-    rule("match", match, "module paths that the rule is for; * stands for anything");
+    const std::string match = rule.read<RuleConfig>().match;
     if (match.empty())
       rule.fail("match", "expected a module path, for example \"*.down_proj\"");
     Entry entry = read_entry(rule, registry, "");

@@ -14,6 +14,9 @@ enum class Place {
   kOutside,  ///< embedding or head: quantized only where a rule matches it
 };
 
+/// The recipe's sections that a Plan reads, for `sterna list`.
+std::vector<recipes::ComponentInfo> plan_sections();
+
 /// Which quantizer each weight matrix gets: the recipe's `[quant]`.
 ///
 ///   [quant]

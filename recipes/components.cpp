@@ -22,6 +22,23 @@ void describe_field(const Field& field, std::ostream& out) {
 
 }  // namespace
 
+Field component_field(std::string name,
+                      const Components& registry,
+                      const std::string& default_name,
+                      std::string help,
+                      const std::vector<std::string>& more) {
+  std::string allowed;
+  for (const std::vector<std::string>& texts : {more, registry.names()}) {
+    for (const std::string& text : texts)
+      allowed += (allowed.empty() ? "" : " | ") + text;
+  }
+  return {std::move(name),
+          registry.kind() + ", by name or as a table",
+          Section::to_text(default_name),
+          std::move(allowed),
+          std::move(help)};
+}
+
 std::vector<std::string> Components::names() const {
   std::vector<std::string> result;
   for (const ComponentInfo& component : all_)

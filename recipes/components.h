@@ -92,6 +92,16 @@ std::vector<Field> list_fields() {
   return lister.take();
 }
 
+class Components;
+
+/// A key whose value selects a component: by its name, or as a table with `name` and its fields.
+/// @param more  texts that are allowed beside the names
+Field component_field(std::string name,
+                      const Components& registry,
+                      const std::string& default_name,
+                      std::string help,
+                      const std::vector<std::string>& more = {});
+
 /// What a registry knows of its components without building one; `sterna list` prints it.
 class Components {
  public:

@@ -137,5 +137,37 @@ TEST(List, ShowsEveryKindOrOne) {
                                   "'quantizer'?\n")));
 }
 
+/// Keys of a table and of the tables in it, "rule" for the entries of "rule".
+void require_listed(recipes::Section table, const std::string& name, const std::string& listed) {
+  const size_t begin = listed.find("section " + name + ": ");
+  ASSERT_NE(begin, std::string::npos) << name;
+  const std::string own = listed.substr(begin, listed.find("\nsection ", begin) - begin);
+  for (const std::string& key : table.keys()) {
+    if (key == "rule" || (name == "kd" && key == "loss")) {
+      for (const recipes::Section& entry : table.tables(key))
+        require_listed(entry, name + "." + key, listed);
+    }
+    if (key != "rule") {
+      EXPECT_NE(own.find("\n    " + key + " = "), std::string::npos) << name << "." << key;
+    }
+  }
+}
+
+TEST_F(Check, EveryKeyOfAResolvedRecipeIsListed) {
+  ASSERT_EQ(
+      check({"kd.loss={name='kl', weight=2.0}", "export.format=sterna", "blockwise.samples=1"}),
+      kDone)
+      << err_;
+  recipes::Recipe resolved =
+      recipes::Recipe::parse(out_.substr(0, out_.find("\ntensor ")), "resolved");
+  std::ostringstream listed, err;
+  ASSERT_EQ(run_program({"sterna", "list", "section"}, {listed, err}), kDone);
+  EXPECT_NE(listed.str().find("section (top level): "), std::string::npos);
+  const std::vector<std::string> tables = resolved.root().keys();
+  EXPECT_GE(tables.size(), 10u);
+  for (const std::string& name : tables)
+    require_listed(resolved.section(name), name, listed.str());
+}
+
 }  // namespace
 }  // namespace sterna::cli

@@ -1,8 +1,9 @@
 #include <ostream>
 
 #include "distill/divergence.h"
+#include "distill/objective.h"
 #include "distill/weighting.h"
-#include "quant/quantizer.h"
+#include "quant/plan.h"
 #include "recipes/suggest.h"
 #include "trainer/cli/command.h"
 #include "trainer/data/samples.h"
@@ -25,7 +26,20 @@ class Sections : public recipes::Components {
     add_entry({"blockwise", "the stage before it", list_fields<run::BlockwiseConfig>()});
     add_entry({"eval", "what is measured, and when", list_fields<run::EvalConfig>()});
     add_entry({"verify", "what a certificate measures", list_fields<run::VerifyConfig>()});
+    add_entry({"export",
+               "the layout that a run ends with",
+               {recipes::component_field(
+                   "format", exporter::formats(), "", "nothing is written where none is named")}});
+    for (const auto& sections : {quant::plan_sections(), distill::objective_sections()}) {
+      for (const recipes::ComponentInfo& section : sections)
+        add_entry(section);
+    }
+    add_entry({"(top level)", "outside every table", {kInclude}});
   }
+
+ private:
+  inline static const recipes::Field kInclude{
+      "include", "list of paths", "[]", "", "recipes below this one, relative to its file"};
 };
 
 /// Everything that has a name in recipes. To add a registry: a line here.
@@ -40,13 +54,17 @@ std::vector<const recipes::Components*> registries() {
   };
 }
 
-[[noreturn]] void refuse(const std::string& wanted, const std::vector<std::string>& kinds) {
+std::string kinds_text() {
   std::string all;
-  for (const std::string& kind : kinds)
-    all += (all.empty() ? "" : ", ") + kind;
+  for (const recipes::Components* registry : registries())
+    all += (all.empty() ? "" : ", ") + registry->kind();
+  return all;
+}
+
+[[noreturn]] void refuse(const std::string& wanted, const std::vector<std::string>& kinds) {
   const std::string near = recipes::did_you_mean(wanted, kinds);
   throw recipes::UserError("no kind of component is called '" + wanted + "'" +
-                           (near.empty() ? "; there are: " + all : near));
+                           (near.empty() ? "; there are: " + kinds_text() : near));
 }
 
 int run(const Invocation& typed, Streams streams) {
@@ -72,7 +90,7 @@ Command list_command() {
   command.name = "list";
   command.usage = "[KIND]";
   command.summary = "lists what a recipe can say: components and keys with defaults and ranges";
-  command.details = "KIND is section, quantizer, divergence or weighting; without it, all of them.";
+  command.details = "KIND is one of: " + kinds_text() + "; without it, all of them.";
   command.example = "list quantizer";
   command.paths = {0, 1};
   command.overrides = false;
