@@ -21,9 +21,8 @@ Groups::Groups(std::string_view method, const Tensor& w, int64_t group) : whole_
   length_ = group > 0 ? group : k_;
   if (length_ > 0 && k_ % length_ != 0) {
     throw recipes::UserError(std::string(method) + ": group = " + std::to_string(group) +
-                             " does not divide the " + std::to_string(k_) + " inputs of a [" +
-                             std::to_string(n_) + ", " + std::to_string(k_) +
-                             "] matrix; choose a divisor, or 0 for one scale a row");
+                             " does not divide the " + std::to_string(k_) +
+                             " inputs of a row; choose a divisor, or 0 for one scale a row");
   }
   per_row_ = k_ > 0 ? k_ / length_ : 0;
 }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <signal.h>
 #include <sstream>
 #include <string>
@@ -19,7 +20,10 @@ namespace sterna::tests {
 /// The program `sterna` as a child process, its output in a file.
 class Program {
  public:
-  Program(const std::vector<std::string>& arguments, const std::filesystem::path& output)
+  /// @param before_exec  called in the child, for example to set limits
+  Program(const std::vector<std::string>& arguments,
+          const std::filesystem::path& output,
+          const std::function<void()>& before_exec = {})
       : output_(output) {
     const std::string program = (binary_dir() / "sterna").string();
     std::vector<std::string> words{program};
@@ -33,6 +37,8 @@ class Program {
       const int file = open(output_.c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0644);
       dup2(file, STDOUT_FILENO);
       dup2(file, STDERR_FILENO);
+      if (before_exec)
+        before_exec();
       execv(program.c_str(), raw.data());
       _exit(127);
     }

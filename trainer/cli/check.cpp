@@ -3,10 +3,7 @@
 
 #include "trainer/cli/command.h"
 #include "trainer/cli/plan_table.h"
-#include "trainer/data/samples.h"
-#include "trainer/model/load.h"
 #include "trainer/run/session.h"
-#include "trainer/text/tokenizer.h"
 
 namespace sterna::cli {
 namespace {
@@ -44,27 +41,20 @@ void print_samples(const data::SampleSource& samples,
 int run(const Invocation& typed, Streams streams) {
   const int64_t wanted = typed.integer("samples", 0, {0, kMostSamples});
   recipes::Recipe recipe = open_recipe(typed);
-  run::read_all_sections(recipe);
-  recipe.reject_unknown();
-  const run::Settings settings = run::read_settings(recipe);
-
-  const model::CheckpointInfo source = model::inspect(settings.model.path);
-  if (!settings.teacher.path.empty())
-    model::inspect(settings.teacher.path);
-  std::vector<PlannedMatrix> matrices = matrices_of(source.config);
-  fill_plan(quant::Plan::read(recipe.section("quant")), matrices);
-  const auto tokenizer = text::open_tokenizer(source.tokenizer_path);
-  const int64_t seq_len =
-      settings.train.steps > 0 ? settings.train.seq_len : settings.blockwise_seq_len();
-  const auto samples =
-      data::open_samples(recipe.section("data"), *tokenizer, seq_len, settings.train.seed);
+  const run::Session session = run::open_session(recipe);
+  for (const std::string& remark : session.remarks)
+    streams.err << remark << "\n";
+  std::vector<PlannedMatrix> matrices = matrices_of(session.source.config);
+  fill_plan(session.plan, matrices);
+  const run::Settings& s = session.settings;
+  const data::SampleSource& samples = session.samples ? *session.samples : *session.block_samples;
 
   recipe.write(streams.out);
   streams.out << "\n";
   print_plan(matrices, streams.out);
-  streams.out << "\ndata: " << samples->tokens() << " tokens, " << samples->size() << " samples of "
-              << seq_len << "\n";
-  print_samples(*samples, *tokenizer, wanted, streams.out);
+  streams.out << "\ndata: " << samples.tokens() << " tokens, " << samples.size() << " samples of "
+              << (s.train.steps > 0 ? s.train.seq_len : s.blockwise_seq_len()) << "\n";
+  print_samples(samples, *session.tokenizer, wanted, streams.out);
   return kDone;
 }
 

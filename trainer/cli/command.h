@@ -12,8 +12,9 @@
 
 namespace sterna::cli {
 
-/// Exit codes of every verb. A UserError that leaves a verb becomes kUserError, anything else
-/// thrown becomes kOurFault.
+/// Exit codes of every verb. A UserError that leaves a verb becomes kUserError, and so does a lack
+/// of memory; anything else thrown becomes kOurFault. A signal that `train` does not wait for (the
+/// second SIGINT or SIGTERM, any SIGKILL) ends the process with 128 + its number: 130, 143, 137.
 inline constexpr int kDone = 0;
 inline constexpr int kAnswerIsNo = 1;  ///< it ran, and the answer is no: verify, tokenize --cases
 inline constexpr int kUserError = 2;
@@ -67,15 +68,15 @@ struct Command {
   Arity recipes;
   bool overrides = true;
   std::vector<Flag> flags;
+  std::string memory_hint;  ///< what to change where memory ran out; empty: another machine
   int (*run)(const Invocation& typed, Streams streams);
 };
 
 /// Every verb, in the order of `sterna --help`.
 const std::vector<Command>& commands();
 
-/// The recipe files on top of each other (later ones win), then the overrides, and the number of
-/// threads set from `train.threads`, else STERNA_THREADS. `base` (a run's stored recipe) lies
-/// below them.
+/// The recipe files on top of each other (later ones win), then the overrides; `base` (a run's
+/// stored recipe) lies below them. Sets the number of threads (threads.h) where they name one.
 recipes::Recipe open_recipe(const Invocation& typed, recipes::Recipe base = {});
 
 /// Runs `program VERB ...` and gives its exit code; never throws.

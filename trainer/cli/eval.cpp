@@ -3,10 +3,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include "trainer/cli/command.h"
-#include "trainer/eval/config.h"
+#include "trainer/cli/checkpoint.h"
+#include "trainer/eval/texts.h"
 #include "trainer/io/atomic_file.h"
-#include "trainer/model/load.h"
+#include "trainer/model/same_tokens.h"
 
 namespace sterna::cli {
 namespace {
@@ -28,36 +28,67 @@ eval::EvalConfig read_config(const Invocation& typed) {
   return config;
 }
 
-void print(const eval::EvalResult& result, std::ostream& out) {
-  out << std::setprecision(6) << "perplexity " << result.ppl << " +- " << std::setprecision(3)
-      << result.ppl_stderr << std::setprecision(7) << "  (" << result.nll << " nats a token, "
-      << result.predicted_tokens << " predictions in windows of " << result.window << ", "
-      << std::setprecision(3) << result.seconds << " s)\n";
+void print(const std::string& text, const eval::EvalResult& result, std::ostream& out) {
+  out << text << ": perplexity " << std::setprecision(6) << result.ppl << " +- "
+      << std::setprecision(3) << result.ppl_stderr << std::setprecision(7) << "  (" << result.nll
+      << " nats a token, " << result.predicted_tokens << " predictions in windows of "
+      << result.window << ", " << std::setprecision(3) << result.seconds << " s)\n";
   if (!result.divergence)
     return;
   const eval::Divergence& d = *result.divergence;
-  out << std::setprecision(4) << "KL divergence from the reference: mean " << d.mean << ", median "
-      << d.median << ", 95 % " << d.p95 << ", 99 % " << d.p99 << ", 99.9 % " << d.p999 << ", max "
-      << d.max << "\nsame most likely token " << 100 * d.same_top << " %, perplexity ratio "
-      << d.ppl_ratio << "\n";
+  out << std::setprecision(4) << "  KL divergence from the reference: mean " << d.mean
+      << ", median " << d.median << ", 95 % " << d.p95 << ", 99 % " << d.p99 << ", 99.9 % "
+      << d.p999 << ", max " << d.max << "\n  same most likely token " << 100 * d.same_top
+      << " %, perplexity ratio " << d.ppl_ratio << "\n";
+}
+
+/// Everything that can be wrong shows here, before weights are read.
+struct Job {
+  model::CheckpointInfo model;
+  std::optional<model::CheckpointInfo> reference;
+  std::vector<eval::EvalText> texts;
+};
+
+Job prepare(const Invocation& typed, const eval::EvalConfig& config, Streams streams) {
+  Job job;
+  job.model = open_checkpoint(typed.paths.front(), streams);
+  const auto tokenizer = text::open_tokenizer(job.model.tokenizer_path);
+  job.texts = eval::read_texts(config, *tokenizer);
+  if (!config.reference.empty()) {
+    job.reference = open_checkpoint(config.reference, streams);
+    model::require_same_tokens(job.model, *tokenizer, *job.reference, "eval.reference");
+  }
+  return job;
+}
+
+/// One object for one text, JSON lines for several.
+void write_json(const std::filesystem::path& file,
+                const std::vector<nlohmann::ordered_json>& results) {
+  std::string lines;
+  for (const nlohmann::ordered_json& result : results)
+    lines += result.dump(results.size() == 1 ? 2 : -1) + "\n";
+  io::write_atomically(file, lines);
 }
 
 int run(const Invocation& typed, Streams streams) {
   const eval::EvalConfig config = read_config(typed);
+  const Job job = prepare(typed, config, streams);
   const at::ScalarType dtype = config.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
-  const model::CheckpointInfo info = model::inspect(typed.paths.front());
-  const auto ids =
-      data::read_eval_ids(config.text_options(), *text::open_tokenizer(info.tokenizer_path));
-  const model::Decoder decoder = model::load_decoder(info, dtype);
+  const model::Decoder decoder = model::load_decoder(job.model, dtype);
   std::optional<model::Decoder> reference;
-  if (!config.reference.empty())
-    reference = model::load_decoder(model::inspect(config.reference), dtype);
-  const eval::EvalResult result =
-      eval::evaluate(decoder, ids, config.options(), reference ? &*reference : nullptr);
-  print(result, streams.out);
+  if (job.reference)
+    reference = model::load_decoder(*job.reference, dtype);
+  std::vector<nlohmann::ordered_json> results;
+  for (const eval::EvalText& text : job.texts) {
+    const eval::EvalResult result =
+        eval::evaluate(decoder, text.ids, config.options(), reference ? &*reference : nullptr);
+    print(text.name, result, streams.out);
+    streams.out << std::flush;
+    results.push_back(
+        eval::to_json(result, {{"text", text.name}, {"bos", config.bos}, {"dtype", config.dtype}}));
+  }
   if (typed.has("json"))
-    io::write_atomically(typed.text("json"),
-                         eval::to_json(result, {{"bos", config.bos}, {"dtype", config.dtype}}));
+    write_json(typed.text("json"), results);
   return kDone;
 }
 
@@ -69,8 +100,9 @@ Command eval_command() {
   command.usage = "CHECKPOINT [RECIPE.toml] eval.text=FILE [eval.key=value]...";
   command.summary = "perplexity of a checkpoint on a text, and KL divergence from another";
   command.details =
-      "Cuts the text into windows of eval.window tokens (T inputs give T-1 predictions, or T with\n"
-      "eval.overlap_target=true). Further keys: separator, max_documents, stride, max_windows, "
+      "Evaluates each text of eval.text on its own. Cuts it into windows of eval.window tokens (T\n"
+      "inputs give T-1 predictions, or T with eval.overlap_target=true). Further keys: separator, "
+      "max_documents, stride, max_windows, "
       "bos\n"
       "(none, start, document), score (all, half), batch, dtype (fp32, bf16), reference (a second\n"
       "checkpoint: adds KL divergence and agreement, as llama.cpp's perplexity tool lists them).";
@@ -79,7 +111,10 @@ Command eval_command() {
       "eval.window=256 eval.max_windows=2";
   command.paths = {1, 1};
   command.recipes = {0, 8};
-  command.flags = {{"json", "FILE", "writes the result as one JSON object"}};
+  command.flags = {{"json", "FILE", "writes one JSON object, or a line each for several texts"}};
+  command.memory_hint =
+      "eval.dtype=bf16 halves the weights, eval.batch=1 and a smaller eval.window the rest; "
+      "eval.reference keeps a second model.";
   command.run = run;
   return command;
 }

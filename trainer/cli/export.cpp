@@ -2,7 +2,7 @@
 
 #include <ostream>
 
-#include "trainer/cli/command.h"
+#include "trainer/cli/checkpoint.h"
 
 namespace sterna::cli {
 namespace {
@@ -29,9 +29,8 @@ int run(const Invocation& typed, Streams streams) {
   if (std::filesystem::exists(target))
     throw recipes::UserError(target.string() +
                              ": exists already; choose another folder or remove it");
-  const exporter::ExportSource source = exporter::open_source(typed.paths.front());
-  for (const std::string& remark : source.remarks)
-    streams.err << remark << "\n";
+  const exporter::ExportSource source =
+      exporter::open_source(open_checkpoint(typed.paths.front(), streams));
   exporter::export_folder(source, *format, target);
   streams.out << target.string() << ": " << exporter::folder_bytes(target) / 1000 << " kB\n";
   return kDone;
@@ -53,6 +52,9 @@ Command export_command() {
   command.flags = {{"format", "NAME", format_names()},
                    {"out", "DIR", "folder to be made; must not exist"},
                    {"dtype", "TYPE", "bf16 (default) | fp16 | fp32: of weights that are rounded"}};
+  command.memory_hint =
+      "The whole model is held in fp32 (4 bytes a weight) and a copy of it is written: use a "
+      "machine with more memory.";
   command.run = run;
   return command;
 }

@@ -1,30 +1,12 @@
-#include "trainer/eval/generate.h"
-
 #include <chrono>
 #include <iomanip>
 #include <ostream>
 
-#include "trainer/cli/command.h"
-#include "trainer/model/load.h"
-#include "trainer/text/chat.h"
-#include "trainer/text/stream.h"
+#include "trainer/cli/checkpoint.h"
+#include "trainer/eval/continue.h"
 
 namespace sterna::cli {
 namespace {
-
-// What the checkpoint's tokenizer makes of a prompt; a chat template writes its own start token.
-std::vector<int32_t> prompt_ids(const Invocation& typed, const text::Tokenizer& tokenizer) {
-  const std::string prompt = typed.text("prompt");
-  if (typed.has("chat")) {
-    const text::ChatMessage message{"user", prompt};
-    return tokenizer.encode(
-        text::render_chat(tokenizer, {&message, 1}, /*add_generation_prompt=*/true));
-  }
-  std::vector<int32_t> ids = tokenizer.encode(prompt);
-  if (tokenizer.special().add_bos && tokenizer.special().bos)
-    ids.insert(ids.begin(), *tokenizer.special().bos);
-  return ids;
-}
 
 eval::Sampling read_sampling(const Invocation& typed) {
   eval::Sampling sampling;
@@ -36,39 +18,35 @@ eval::Sampling read_sampling(const Invocation& typed) {
 }
 
 int run(const Invocation& typed, Streams streams) {
+  using std::chrono::duration;
+  using std::chrono::steady_clock;
   if (!typed.has("prompt"))
     throw recipes::UserError("generate: give --prompt TEXT");
   const std::string dtype = typed.text("dtype", "fp32");
   if (dtype != "fp32" && dtype != "bf16")
     throw recipes::UserError("--dtype: expected fp32 or bf16, found '" + dtype + "'");
   const eval::Sampling sampling = read_sampling(typed);
-  const model::CheckpointInfo info = model::inspect(typed.paths.front());
+  const model::CheckpointInfo info = open_checkpoint(typed.paths.front(), streams);
   const auto tokenizer = text::open_tokenizer(info.tokenizer_path);
-  const std::vector<int32_t> prompt = prompt_ids(typed, *tokenizer);
+  const auto prompt = eval::prompt_ids(*tokenizer, typed.text("prompt"), typed.has("chat"));
+  eval::require_prompt(prompt, info.config);
   const model::Decoder decoder =
       model::load_decoder(info, dtype == "bf16" ? at::kBFloat16 : at::kFloat);
-  std::vector<int64_t> stop = info.config.eos;
-  if (tokenizer->special().eos)
-    stop.push_back(*tokenizer->special().eos);
 
-  text::StreamDecoder stream(*tokenizer);
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = steady_clock::now();
   auto first = start;  // when the prompt was read
-  const auto show = [&](int32_t id) {
+  const auto show = [&](const std::string& text) {
     if (first == start)
-      first = std::chrono::steady_clock::now();
-    if (std::find(stop.begin(), stop.end(), id) == stop.end())
-      streams.out << stream.push(id) << std::flush;
-    return true;
+      first = steady_clock::now();
+    streams.out << text << std::flush;
   };
-  const auto made = eval::generate(decoder, prompt, sampling, stop, show);
-  streams.out << stream.flush() << "\n" << std::flush;
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - first;
+  const auto made = eval::continue_prompt(decoder, *tokenizer, prompt, sampling, show);
+  streams.out << "\n" << std::flush;
+  const double writing = duration<double>(steady_clock::now() - first).count();
   streams.err << std::setprecision(3) << prompt.size() << " tokens read in "
-              << std::chrono::duration<double>(first - start).count() << " s, " << made.size()
-              << " written";
-  if (made.size() > 1)
-    streams.err << " at " << static_cast<double>(made.size() - 1) / seconds.count() << " tokens/s";
+              << duration<double>(first - start).count() << " s, " << made.written << " written";
+  if (made.written > 1)
+    streams.err << " at " << static_cast<double>(made.written - 1) / writing << " tokens/s";
   streams.err << "\n";
   return kDone;
 }
@@ -95,6 +73,7 @@ Command generate_command() {
                    {"top-p", "P", "sample among the most likely tokens that make up P"},
                    {"seed", "S", "of the sampling, 0"},
                    {"dtype", "D", "fp32 or bf16"}};
+  command.memory_hint = "--dtype bf16 halves the weights; a shorter prompt needs a smaller cache.";
   command.run = run;
   return command;
 }

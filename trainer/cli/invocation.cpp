@@ -1,16 +1,15 @@
 #include "trainer/cli/invocation.h"
 
 #include <charconv>
-#include <cstdlib>
-#include <cstring>
 
-#include <ATen/Parallel.h>
 #include <boost/program_options/options_description.hpp>
 #include <boost/program_options/parsers.hpp>
 #include <boost/program_options/positional_options.hpp>
 #include <boost/program_options/value_semantic.hpp>
 
 #include "recipes/suggest.h"
+#include "trainer/cli/threads.h"
+#include "trainer/run/config.h"
 
 namespace sterna::cli {
 namespace {
@@ -126,28 +125,6 @@ T number_of(const Invocation& typed, std::string_view flag, T fallback, recipes:
   return value;
 }
 
-int64_t threads_of_environment() {
-  const char* text = std::getenv("STERNA_THREADS");
-  if (text == nullptr)
-    return 0;
-  const char* end = text + std::strlen(text);
-  int64_t threads = 0;
-  const auto [stop, error] = std::from_chars(text, end, threads);
-  if (error != std::errc() || stop != end || threads < 0 || threads > 1024)
-    throw UserError(std::string("STERNA_THREADS: expected a number from 0 to 1024, found '") +
-                    text + "'");
-  return threads;
-}
-
-void set_threads(recipes::Recipe& recipe) {
-  int64_t threads = 0;
-  recipe.section("train")("threads", threads, "", recipes::Range{0, 1024});
-  if (threads == 0)
-    threads = threads_of_environment();
-  if (threads > 0)
-    at::set_num_threads(static_cast<int>(threads));
-}
-
 std::string aligned(const std::vector<std::pair<std::string, std::string>>& rows) {
   size_t width = 0;
   for (const auto& [left, right] : rows)
@@ -241,7 +218,9 @@ recipes::Recipe open_recipe(const Invocation& typed, recipes::Recipe base) {
     base.overlay(recipes::Recipe::load(path));
   for (const std::string& assignment : typed.overrides)
     base.set(assignment);
-  set_threads(base);
+  int64_t threads = 0;
+  base.section("train")("threads", threads, "", recipes::Range{int64_t{0}, run::kMostThreads});
+  use_threads(threads);
   return base;
 }
 

@@ -6,6 +6,7 @@
 #include "recipes/suggest.h"
 #include "recipes/version.h"
 #include "trainer/cli/invocation.h"
+#include "trainer/cli/threads.h"
 
 namespace sterna::cli {
 namespace {
@@ -21,6 +22,33 @@ const Command& find_command(const std::string& verb) {
   }
   const std::string near = recipes::did_you_mean(verb, names);
   throw UserError("sterna: no verb '" + verb + "'" + (near.empty() ? "; see sterna --help" : near));
+}
+
+std::string out_of_memory_text(const Command& command, const std::string& complaint) {
+  const std::string hint = command.memory_hint.empty()
+                               ? "Close other programs, or use a machine with more memory."
+                               : command.memory_hint;
+  return "sterna " + command.name + ": out of memory. " + hint + "\n" + complaint;
+}
+
+// The CPU allocator has no exception type of its own.
+bool is_lack_of_memory(const c10::Error& error) {
+  const std::string what = error.what_without_backtrace();
+  return what.find("allocate memory") != std::string::npos ||
+         what.find("enough memory") != std::string::npos ||
+         what.find("out of memory") != std::string::npos;
+}
+
+int run_command(const Command& command, const Invocation& typed, Streams streams) {
+  try {
+    return command.run(typed, streams);
+  } catch (const c10::Error& error) {
+    if (!is_lack_of_memory(error))
+      throw;
+    throw UserError(out_of_memory_text(command, error.what_without_backtrace()));
+  } catch (const std::bad_alloc&) {
+    throw UserError(out_of_memory_text(command, "the system gave no more memory"));
+  }
 }
 
 int dispatch(const std::vector<std::string>& arguments, Streams streams) {
@@ -44,7 +72,8 @@ int dispatch(const std::vector<std::string>& arguments, Streams streams) {
     streams.out << help_text(command, program);
     return kDone;
   }
-  return command.run(typed, streams);
+  use_threads(0);
+  return run_command(command, typed, streams);
 }
 
 bool is_verbose(const std::vector<std::string>& arguments) {
@@ -72,8 +101,6 @@ int run_program(const std::vector<std::string>& arguments, Streams streams) {
       return our_fault(error.what(), streams);
     return our_fault(std::string(error.what_without_backtrace()) + "\n(--verbose adds the trace)",
                      streams);
-  } catch (const std::bad_alloc&) {
-    return our_fault("out of memory", streams);
   } catch (const std::exception& error) {
     return our_fault(error.what(), streams);
   } catch (...) {

@@ -3,9 +3,9 @@
 #include <set>
 
 #include "quant/plan.h"
-#include "trainer/cli/command.h"
+#include "trainer/cli/checkpoint.h"
 #include "trainer/export/export.h"
-#include "trainer/model/decoder.h"
+#include "trainer/model/plan_fits.h"
 
 namespace sterna::cli {
 namespace {
@@ -81,13 +81,11 @@ int run(const Invocation& typed, Streams streams) {
     throw recipes::UserError(target.string() +
                              ": exists already; choose another folder or remove it");
   const quant::Plan plan = read_plan(typed);
-  exporter::ExportSource source = exporter::open_source(typed.paths.front());
-  const auto all = matrices(source.config);
-  std::vector<std::string> modules;
-  for (const auto& [module, place] : all)
-    modules.push_back(module);
-  plan.require_matches(modules);
-
+  const model::CheckpointInfo info = open_checkpoint(typed.paths.front(), streams);
+  const auto all = matrices(info.config);
+  model::Decoder shapes(info.config, at::kFloat);
+  model::require_plan_fits(plan, shapes);
+  exporter::ExportSource source = exporter::open_source(info);
   Totals totals;
   for (const auto& [module, place] : all) {
     if (const auto quantizer = plan.build(module, place))
@@ -119,6 +117,9 @@ Command quantize_command() {
   command.paths = {1, 1};
   command.recipes = {0, 1};
   command.flags = {{"out", "DIR", "folder to be made; must not exist"}};
+  command.memory_hint =
+      "The whole model is held in fp32 (4 bytes a weight) beside its codes: use a machine with "
+      "more memory.";
   command.run = run;
   return command;
 }

@@ -2,10 +2,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "trainer/cli/command.h"
+#include "trainer/cli/checkpoint.h"
 #include "trainer/io/atomic_file.h"
 #include "trainer/io/json.h"
-#include "trainer/model/load.h"
 #include "trainer/text/tokenizer.h"
 
 namespace sterna::cli {
@@ -78,17 +77,17 @@ int check_cases(const text::Tokenizer& tokenizer, const std::string& file, std::
 }
 
 /// A run uses the tokenizer of the checkpoint that it started from.
-std::filesystem::path tokenizer_of(const std::filesystem::path& path) {
+std::filesystem::path tokenizer_of(const std::filesystem::path& path, Streams streams) {
   const bool of_run = std::filesystem::exists(path / "recipe.toml") ||
                       std::filesystem::exists(path / "manifest.json");
-  return of_run ? model::inspect(path).tokenizer_path : path;
+  return of_run ? open_checkpoint(path, streams).tokenizer_path : path;
 }
 
 int run(const Invocation& typed, Streams streams) {
   if (typed.has("file") + typed.has("text") + typed.has("cases") != 1) {
     throw recipes::UserError("tokenize: give one of --file, --text and --cases");
   }
-  const auto tokenizer = text::open_tokenizer(tokenizer_of(typed.paths.front()));
+  const auto tokenizer = text::open_tokenizer(tokenizer_of(typed.paths.front(), streams));
   if (typed.has("cases")) {
     return check_cases(*tokenizer, typed.text("cases"), streams.out);
   }

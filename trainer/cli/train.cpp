@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "trainer/cli/command.h"
+#include "trainer/run/estimate.h"
 
 namespace sterna::cli {
 namespace {
@@ -27,12 +28,13 @@ Command train_command() {
   command.summary = "trains a student as a recipe says: block-wise, then end to end";
   command.details =
       "Writes <run.dir>/<run.name>: recipe.toml (resolved), log.jsonl, checkpoints/step-N, "
-      "eval/*.json and TensorBoard events. SIGTERM or Ctrl-C saves the last complete step and "
-      "exits "
-      "with 3; --resume continues from the newest complete checkpoint, bit for bit.";
+      "eval/*.json\nand TensorBoard events. SIGTERM or Ctrl-C saves the last complete step and "
+      "exits with 3;\n--resume continues from the newest complete checkpoint, bit for bit. A "
+      "second signal stops\nat once and saves nothing: exit code 130 (SIGINT) or 143 (SIGTERM).";
   command.example = "train recipes/smollm2_finetune.toml train.steps=2";
   command.recipes = {1, 8};
   command.flags = {{"resume", "", "continue the run in its folder"}};
+  command.memory_hint = run::kMemoryKnobs;
   command.run = run;
   return command;
 }

@@ -1,11 +1,10 @@
 #include <iomanip>
 #include <ostream>
 
-#include "trainer/cli/command.h"
+#include "trainer/cli/checkpoint.h"
 #include "trainer/cli/verify_against.h"
 #include "trainer/eval/expected.h"
 #include "trainer/io/safetensors.h"
-#include "trainer/model/load.h"
 
 namespace sterna::cli {
 namespace {
@@ -14,7 +13,7 @@ int verify_expected(const Invocation& typed, Streams streams) {
   const double tolerance = typed.number("tolerance", 1e-4, recipes::Range{0.0, 1e6});
   const auto expected = io::open_safetensors(typed.text("expected"));
   const model::Decoder decoder =
-      model::load_decoder(model::inspect(typed.paths.front()), at::kFloat);
+      model::load_decoder(open_checkpoint(typed.paths.front(), streams), at::kFloat);
   bool all_within = true;
   streams.out << "tensor                        max error   mean error\n" << std::scientific;
   for (const eval::TensorError& error : eval::compare_with_expected(decoder, *expected)) {
@@ -61,6 +60,9 @@ Command verify_command() {
   command.flags = {{"expected", "FILE", "tensors to compare with"},
                    {"against", "RUN", "run or checkpoint that the export was made from"},
                    {"tolerance", "E", "largest absolute error that passes, 1e-4"}};
+  command.memory_hint =
+      "--against holds both models in fp32 (4 bytes a weight each); `verify.text=` leaves out the "
+      "KL divergence, which needs both once more.";
   command.run = run;
   return command;
 }

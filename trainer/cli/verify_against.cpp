@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "trainer/cli/checkpoint.h"
 #include "trainer/export/certify.h"
 #include "trainer/run/deliver.h"
 
@@ -37,9 +38,9 @@ int verify_against(const Invocation& typed, Streams streams) {
   recipes::Recipe recipe = recipe_of(typed, against);
   const auto wanted = recipe.section("verify").read<run::VerifyConfig>();
   recipe.reject_unknown();
-  const exporter::ExportSource source = exporter::open_source(against);
-  for (const std::string& remark : source.remarks)
-    streams.err << remark << "\n";
+  const model::CheckpointInfo trained = open_checkpoint(against, streams);
+  const auto ids = run::read_verify_ids(wanted, *text::open_tokenizer(trained.tokenizer_path));
+  const exporter::ExportSource source = exporter::open_source(trained);
   const exporter::Certificate certificate = exporter::certify(folder, source);
   const auto& wrong = certificate.mismatches;
   for (size_t i = 0; i < std::min(kShown, wrong.size()); ++i)
@@ -49,7 +50,7 @@ int verify_against(const Invocation& typed, Streams streams) {
                 << against.string() << " holds; no certificate written\n";
     return kAnswerIsNo;
   }
-  const double kld = run::divergence(wanted, folder, against);
+  const double kld = run::divergence(wanted, ids, open_checkpoint(folder, streams), trained);
   exporter::write_certificate(
       folder, certificate, kld < 0 ? nlohmann::json() : nlohmann::json(kld));
   streams.out

@@ -36,7 +36,7 @@ struct EvalConfig {
     using recipes::OneOf;
     using recipes::Range;
     const Range<int64_t> count{0, int64_t{1} << 40};
-    v("text", text, "file or files: `sterna eval` joins them, a run evaluates each on its own");
+    v("text", text, "file or files, each evaluated on its own");
     v("separator", separator, "splits a file into documents; empty: the file is one text");
     v("max_documents", max_documents, "use only the first ones; 0: all", count);
     v("window", window, "tokens of a window", Range{int64_t{2}, int64_t{1} << 40});

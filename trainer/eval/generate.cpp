@@ -48,19 +48,23 @@ int64_t choose(const Tensor& logits, const Sampling& sampling, uint64_t position
   return order[at].item<int64_t>();
 }
 
+void require_prompt(std::span<const int32_t> prompt, const model::DecoderConfig& config) {
+  if (prompt.empty())
+    throw recipes::UserError("generate: the prompt is empty; give some text");
+  if (static_cast<int64_t>(prompt.size()) >= config.max_positions)
+    throw recipes::UserError("generate: the prompt has " + std::to_string(prompt.size()) +
+                             " tokens, the model takes " + std::to_string(config.max_positions));
+}
+
 std::vector<int32_t> generate(const model::Decoder& decoder,
                               std::span<const int32_t> prompt,
                               const Sampling& sampling,
                               std::span<const int64_t> stop,
                               const std::function<bool(int32_t)>& on_token) {
   const at::NoGradGuard no_grad;
+  require_prompt(prompt, decoder.config());
   const int64_t room = decoder.config().max_positions;
   const auto given = static_cast<int64_t>(prompt.size());
-  if (given == 0)
-    throw recipes::UserError("generate: the prompt is empty; give some text");
-  if (given >= room)
-    throw recipes::UserError("generate: the prompt has " + std::to_string(given) +
-                             " tokens, the model takes " + std::to_string(room));
   const auto cache = kvcache::make_full(decoder.rope(), decoder.config().layers);
   const Tensor text = at::tensor(at::ArrayRef<int32_t>(prompt.data(), prompt.size()), at::kLong)
                           .unsqueeze(0)

@@ -25,6 +25,10 @@ double uniform_at(uint64_t seed, uint64_t position);
 /// @param logits  [V]
 int64_t choose(const at::Tensor& logits, const Sampling& sampling, uint64_t position);
 
+/// Refuses a prompt that generate() would refuse: an empty one, one that fills the model's
+/// positions. @throws recipes::UserError
+void require_prompt(std::span<const int32_t> prompt, const model::DecoderConfig& config);
+
 /// Continues a prompt with a key/value cache until `max_new` tokens, a token of `stop` (given out
 /// as well) or the end of the model's positions.
 /// @param prompt   at least one id

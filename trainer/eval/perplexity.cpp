@@ -175,6 +175,10 @@ Score parse_score(const std::string& name) {
   throw UserError("eval.score: expected all or half, found '" + name + "'");
 }
 
+void require_windows(int64_t tokens, const EvalOptions& options) {
+  cut(tokens, options);
+}
+
 EvalResult evaluate(const model::Decoder& decoder,
                     std::span<const int32_t> ids,
                     const EvalOptions& options,
@@ -212,11 +216,13 @@ EvalResult evaluate(const model::Decoder& decoder,
   result.tokens = static_cast<int64_t>(ids.size());
   result.window = w.inputs;
   result.stride = w.stride;
+  result.overlap_target = options.overlap_target;
+  result.score = options.score;
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }
 
-std::string to_json(const EvalResult& result, const nlohmann::ordered_json& extra) {
+nlohmann::ordered_json to_json(const EvalResult& result, const nlohmann::ordered_json& extra) {
   nlohmann::ordered_json json = {{"format", 1},
                                  {"nll", result.nll},
                                  {"ppl", result.ppl},
@@ -224,7 +230,9 @@ std::string to_json(const EvalResult& result, const nlohmann::ordered_json& extr
                                  {"predicted_tokens", result.predicted_tokens},
                                  {"tokens", result.tokens},
                                  {"window", result.window},
-                                 {"stride", result.stride}};
+                                 {"stride", result.stride},
+                                 {"overlap_target", result.overlap_target},
+                                 {"score", result.score == Score::kAll ? "all" : "half"}};
   json.update(extra);
   json["seconds"] = result.seconds;
   if (result.divergence) {
@@ -238,7 +246,7 @@ std::string to_json(const EvalResult& result, const nlohmann::ordered_json& extr
     json["same_top"] = d.same_top;
     json["ppl_ratio"] = d.ppl_ratio;
   }
-  return json.dump(2) + "\n";
+  return json;
 }
 
 }  // namespace sterna::eval

@@ -54,9 +54,15 @@ struct EvalResult {
   int64_t tokens = 0;  ///< of the text
   int64_t window = 0;
   int64_t stride = 0;
+  bool overlap_target = false;
+  Score score = Score::kAll;
   double seconds = 0;
   std::optional<Divergence> divergence;  ///< with a reference
 };
+
+/// Refuses a text of that many tokens, or options, that evaluate() would refuse.
+/// @throws recipes::UserError
+void require_windows(int64_t tokens, const EvalOptions& options);
 
 /// Perplexity of a text, and divergence from a reference of the same vocabulary. Logits exist for
 /// some hundred tokens at a time only; sums are taken in fp64.
@@ -68,8 +74,8 @@ EvalResult evaluate(const model::Decoder& decoder,
                     const EvalOptions& options,
                     const model::Decoder* reference = nullptr);
 
-/// One flat JSON object: the contract's fields, "format": 1, and those of `extra` (bos, dtype,
-/// ...).
-std::string to_json(const EvalResult& result, const nlohmann::ordered_json& extra);
+/// One flat JSON object: the contract's fields, "format": 1, and those of `extra` (text, bos,
+/// dtype, ...).
+nlohmann::ordered_json to_json(const EvalResult& result, const nlohmann::ordered_json& extra);
 
 }  // namespace sterna::eval

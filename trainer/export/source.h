@@ -14,12 +14,11 @@ namespace sterna::exporter {
 struct ExportSource {
   model::DecoderConfig config;
   model::Weights weights;  ///< by Hugging Face name; fp32, codes beside the quantized ones
-  std::filesystem::path tokenizer_path;  ///< a folder, a tokenizer file or a GGUF
-  std::vector<std::string> remarks;      ///< torn checkpoints that were passed over; to be printed
+  std::filesystem::path tokenizer_path;       ///< a folder, a tokenizer file or a GGUF
   std::map<std::string, std::string> origin;  ///< "kind", "checkpoint"; goes into sterna.json
 };
 
 /// Reads a checkpoint of any kind. @throws recipes::UserError
-ExportSource open_source(const std::filesystem::path& checkpoint);
+ExportSource open_source(const model::CheckpointInfo& info);
 
 }  // namespace sterna::exporter

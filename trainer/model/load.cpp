@@ -5,7 +5,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "recipes/user_error.h"
 #include "trainer/io/json.h"
 #include "trainer/model/run_checkpoint.h"
 #include "trainer/model/sterna_export.h"
@@ -15,7 +14,6 @@ namespace sterna::model {
 namespace {
 
 namespace fs = std::filesystem;
-using recipes::UserError;
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string text = "[";
@@ -32,9 +30,8 @@ std::unique_ptr<WeightSource> open_weights(const CheckpointInfo& info) {
       return open_gguf_weights(info.path, info.config);
     case CheckpointKind::kSternaExport:
       return hold_weights(read_sterna_export(info.path), info.path);
-    case CheckpointKind::kRun:
     case CheckpointKind::kRunCheckpoint:
-      return hold_weights(read_run_weights(info.path), info.path);
+      return hold_weights(read_run_weights(info), info.path);
   }
   TORCH_CHECK(false, "unknown kind of checkpoint");
 }
@@ -75,56 +72,13 @@ void check_complete(const std::vector<Parameter>& expected, const WeightSource& 
                         "; does config.json belong to this file?");
 }
 
-CheckpointInfo inspect_run_checkpoint(const fs::path& path) {
-  const CheckpointInfo source = inspect(read_manifest(path).source);
-  return {CheckpointKind::kRunCheckpoint, path, source.tokenizer_path, source.config};
-}
-
-CheckpointInfo inspect_run(const fs::path& path) {
-  std::vector<std::string> torn;
-  const fs::path newest = newest_checkpoint(path, torn);
-  if (newest.empty()) {
-    throw UserError(path.string() + ": this run has no complete checkpoint yet" +
-                    (torn.empty() ? "" : "; the newest is damaged: " + torn.front()));
-  }
-  return inspect_run_checkpoint(newest);
-}
-
-CheckpointInfo inspect_folder(const fs::path& path) {
-  if (is_sterna_export(path))
-    return {CheckpointKind::kSternaExport, path, path, read_hf_config(path)};
-  if (fs::exists(path / "manifest.json"))
-    return inspect_run_checkpoint(path);
-  if (fs::exists(path / "recipe.toml"))
-    return inspect_run(path);
-  if (fs::exists(path / "config.json"))
-    return {CheckpointKind::kHuggingFace, path, path, read_hf_config(path)};
-  throw UserError(path.string() +
-                  ": no checkpoint here; expected a folder with config.json and safetensors, "
-                  "sterna.json (an export), recipe.toml (a run) or manifest.json (its checkpoint)");
-}
-
 }  // namespace
-
-CheckpointInfo inspect(const fs::path& path) {
-  if (!fs::exists(path))
-    throw UserError(path.string() + ": no such file or folder");
-  if (fs::is_directory(path))
-    return inspect_folder(path);
-  if (!io::is_gguf(path)) {
-    throw UserError(path.string() + ": a checkpoint is a folder or a GGUF file, this is neither" +
-                    (path.extension() == ".safetensors" || path.filename() == "config.json"
-                         ? "; give the folder that it lies in"
-                         : ""));
-  }
-  return {CheckpointKind::kGguf, path, path, read_gguf_config(*io::open_gguf(path))};
-}
 
 Weights read_weights(const CheckpointInfo& info) {
   if (info.kind == CheckpointKind::kSternaExport)
     return read_sterna_export(info.path);
-  if (info.kind == CheckpointKind::kRunCheckpoint || info.kind == CheckpointKind::kRun)
-    return read_run_weights(info.path);
+  if (info.kind == CheckpointKind::kRunCheckpoint)
+    return read_run_weights(info);
   const auto source = open_weights(info);
   check_complete(Decoder(info.config, at::kFloat).parameters(), *source, info.config.tied);
   Weights weights;

@@ -15,8 +15,7 @@ enum class CheckpointKind {
   kHuggingFace,    ///< folder with config.json and safetensors
   kGguf,           ///< one GGUF file
   kSternaExport,   ///< folder with sterna.json: packed codes, scales and scheme
-  kRun,            ///< a run folder; inspect() gives its newest complete checkpoint instead
-  kRunCheckpoint,  ///< checkpoints/step-N of a run folder
+  kRunCheckpoint,  ///< checkpoints/step-N of a run folder; of the folder itself, the newest whole
 };
 
 /// A checkpoint opened but not yet read.
@@ -25,9 +24,12 @@ struct CheckpointInfo {
   std::filesystem::path path;            ///< the file or folder that holds the weights
   std::filesystem::path tokenizer_path;  ///< what text::open_tokenizer takes
   DecoderConfig config;
+  std::vector<std::string> remarks;  ///< newer checkpoints that were damaged; to be printed
 };
 
-/// @throws recipes::UserError  saying what was looked for and what is there
+/// Says what a path is. A run's checkpoint is compared with its manifest's hashes; of a run folder
+/// the newest one that holds is taken, with a remark for each that did not.
+/// @throws recipes::UserError  saying what was looked for, what is there and what to do
 CheckpointInfo inspect(const std::filesystem::path& path);
 
 /// Weights by Hugging Face name, fp32, in memory. Quantized ones come de-quantised, with their

@@ -58,7 +58,7 @@ std::filesystem::path newest_checkpoint(const std::filesystem::path& run,
 
 /// The student as it is evaluated and exported: quantized matrices encoded by the recipe's
 /// quantizers with their stored tensors, in `encoded`, and de-quantised, in `tensors`.
-Weights read_run_weights(const std::filesystem::path& checkpoint);
+Weights read_run_weights(const CheckpointInfo& info);
 
 /// Values of one listed tensor as fp32 tensors, by (kind, name).
 std::map<std::string, Tensor> read_kind(const std::filesystem::path& checkpoint,

@@ -59,14 +59,14 @@ void require_stored_scales(const quant::Encoded& encoded,
 
 }  // namespace
 
-Weights read_run_weights(const fs::path& checkpoint) {
+Weights read_run_weights(const CheckpointInfo& info) {
   const at::NoGradGuard no_grad;
+  const fs::path& checkpoint = info.path;
   const Manifest manifest = read_manifest(checkpoint);
   recipes::Recipe recipe =
       recipes::Recipe::parse(manifest.recipe, (checkpoint / "manifest.json").string());
   const quant::Plan plan = quant::Plan::read(recipe.section("quant"));
-  const CheckpointInfo source = inspect(manifest.source);
-  Decoder shapes(source.config, at::kFloat);
+  Decoder shapes(info.config, at::kFloat);
   const Stored stored{read_kind(checkpoint, manifest, "quant"),
                       read_kind(checkpoint, manifest, "buffer")};
   Weights weights;

@@ -12,6 +12,8 @@
 
 namespace sterna::run {
 
+inline constexpr int64_t kMostThreads = 1024;
+
 /// `[run]`: where a run keeps its files.
 struct RunConfig {
   std::filesystem::path dir = "runs";
@@ -103,7 +105,10 @@ struct TrainConfig {
     v("only", only, "quant: train quantizer parameters alone", OneOf{"", "quant"});
     v("recompute", recompute, "recompute activations in backward: less memory, a third more time");
     v("seed", seed, "decides data order and every draw");
-    v("threads", threads, "CPU threads; 0: all", Range{int64_t{0}, int64_t{4096}});
+    v("threads",
+      threads,
+      "CPU threads; 0: as STERNA_THREADS says, else all",
+      Range{int64_t{0}, kMostThreads});
     v("device", device, "where the student computes", OneOf{"cpu"});
     v("checkpoint_every",
       checkpoint_every,

@@ -7,7 +7,6 @@
 #include "trainer/export/certify.h"
 #include "trainer/export/export.h"
 #include "trainer/io/atomic_file.h"
-#include "trainer/model/load.h"
 #include "trainer/text/tokenizer.h"
 
 namespace sterna::run {
@@ -20,27 +19,40 @@ std::string first_of(const std::vector<std::string>& lines) {
                                            : std::string());
 }
 
-}  // namespace
-
-double divergence(const VerifyConfig& config,
-                  const fs::path& checkpoint,
-                  const fs::path& reference) {
-  if (config.text.empty())
-    return -1;
-  const model::CheckpointInfo exported = model::inspect(checkpoint);
-  const auto tokenizer = text::open_tokenizer(exported.tokenizer_path);
-  data::EvalTextOptions text;
-  text.text = {config.text};
+eval::EvalOptions windows_of(const VerifyConfig& config) {
   eval::EvalOptions options;
   options.window = config.window;
   options.max_windows = config.max_windows;
+  return options;
+}
+
+}  // namespace
+
+std::vector<int32_t> read_verify_ids(const VerifyConfig& config, const text::Tokenizer& tokenizer) {
+  if (config.text.empty())
+    return {};
+  data::EvalTextOptions text;
+  text.text = {config.text};
+  std::vector<int32_t> ids;
+  try {
+    ids = data::read_eval_ids(text, tokenizer);
+    eval::require_windows(static_cast<int64_t>(ids.size()), windows_of(config));
+  } catch (const recipes::UserError& error) {
+    throw recipes::UserError(std::string("verify.text: ") + error.what());
+  }
+  return ids;
+}
+
+double divergence(const VerifyConfig& config,
+                  const std::vector<int32_t>& ids,
+                  const model::CheckpointInfo& checkpoint,
+                  const model::CheckpointInfo& reference) {
+  if (ids.empty())
+    return -1;
   const at::NoGradGuard no_grad;
-  const model::Decoder expected = model::load_decoder(model::inspect(reference), at::kFloat);
-  const eval::EvalResult result = eval::evaluate(model::load_decoder(exported, at::kFloat),
-                                                 data::read_eval_ids(text, *tokenizer),
-                                                 options,
-                                                 &expected);
-  return result.divergence->mean;
+  const model::Decoder expected = model::load_decoder(reference, at::kFloat);
+  const model::Decoder found = model::load_decoder(checkpoint, at::kFloat);
+  return eval::evaluate(found, ids, windows_of(config), &expected).divergence->mean;
 }
 
 Delivery deliver(recipes::Recipe& recipe, const fs::path& run_folder, const fs::path& checkpoint) {
@@ -49,7 +61,8 @@ Delivery deliver(recipes::Recipe& recipe, const fs::path& run_folder, const fs::
   Delivery delivery;
   delivery.folder = run_folder / "export" / recipe.section("export").choose("format");
   fs::create_directories(delivery.folder.parent_path());
-  const exporter::ExportSource source = exporter::open_source(checkpoint);
+  const model::CheckpointInfo trained = model::inspect(checkpoint);
+  const exporter::ExportSource source = exporter::open_source(trained);
   // An earlier export of this run stays until its successor is proved.
   const fs::path fresh = delivery.folder.string() + ".new";
   fs::remove_all(fresh);
@@ -61,8 +74,9 @@ Delivery deliver(recipes::Recipe& recipe, const fs::path& run_folder, const fs::
                              "; is the disk failing? `sterna export` writes it again");
   fs::remove_all(delivery.folder);
   io::publish_folder(fresh, delivery.folder);
-  const double kld =
-      divergence(recipe.section("verify").read<VerifyConfig>(), delivery.folder, checkpoint);
+  const auto wanted = recipe.section("verify").read<VerifyConfig>();
+  const auto ids = read_verify_ids(wanted, *text::open_tokenizer(trained.tokenizer_path));
+  const double kld = divergence(wanted, ids, model::inspect(delivery.folder), trained);
   exporter::write_certificate(
       delivery.folder, certificate, kld < 0 ? nlohmann::json() : nlohmann::json(kld));
   delivery.bytes = exporter::folder_bytes(delivery.folder);

@@ -2,9 +2,12 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "recipes/recipe.h"
+#include "trainer/model/load.h"
 #include "trainer/run/config.h"
+#include "trainer/text/tokenizer.h"
 
 namespace sterna::run {
 
@@ -24,10 +27,15 @@ Delivery deliver(recipes::Recipe& recipe,
                  const std::filesystem::path& run_folder,
                  const std::filesystem::path& checkpoint);
 
-/// Mean KL divergence, in nats, of one checkpoint from another on `config.text`; negative where
-/// that names none.
+/// Tokenizes `verify.text`; empty where that names none.
+/// @throws recipes::UserError  a file that cannot be read or gives no window
+std::vector<int32_t> read_verify_ids(const VerifyConfig& config, const text::Tokenizer& tokenizer);
+
+/// Mean KL divergence, in nats, of one checkpoint from another on what read_verify_ids() gave;
+/// negative where that is empty.
 double divergence(const VerifyConfig& config,
-                  const std::filesystem::path& checkpoint,
-                  const std::filesystem::path& reference);
+                  const std::vector<int32_t>& ids,
+                  const model::CheckpointInfo& checkpoint,
+                  const model::CheckpointInfo& reference);
 
 }  // namespace sterna::run

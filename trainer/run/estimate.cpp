@@ -115,12 +115,10 @@ std::vector<std::string> estimate(Session& session) {
   return lines;
 }
 
-std::string out_of_memory_text(const std::string& complaint) {
-  return "out of memory. What helps, strongest first: train.batch lower with train.accumulate "
-         "higher (same step), train.recompute = true, train.seq_len lower, kd.chunk lower, "
-         "teacher.dtype = \"bf16\", model.dtype = \"bf16\", train.freeze with embeddings, and "
-         "blockwise.samples lower for the block-wise stage.\n" +
-         complaint;
-}
+const char* const kMemoryKnobs =
+    "What helps, strongest first: train.batch lower with train.accumulate higher (same step), "
+    "train.recompute=true, train.seq_len lower, kd.chunk lower, teacher.dtype=bf16, "
+    "model.dtype=bf16, train.freeze with embeddings, and blockwise.samples lower for the "
+    "block-wise stage.";
 
 }  // namespace sterna::run

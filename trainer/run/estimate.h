@@ -25,7 +25,7 @@ MemoryEstimate estimate_memory(Session& session);
 /// machine's matrix product.
 std::vector<std::string> estimate(Session& session);
 
-/// Turns an allocator's complaint into what to change in the recipe.
-std::string out_of_memory_text(const std::string& complaint);
+/// What to change in a recipe that needs more memory than there is.
+extern const char* const kMemoryKnobs;
 
 }  // namespace sterna::run

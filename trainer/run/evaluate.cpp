@@ -2,8 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "trainer/data/eval_text.h"
-#include "trainer/eval/generate.h"
+#include "trainer/eval/continue.h"
 #include "trainer/io/atomic_file.h"
 #include "trainer/run/log.h"
 #include "trainer/run/signals.h"
@@ -26,27 +25,15 @@ std::string on_one_line(const std::string& text) {
 }  // namespace
 
 Evaluator::Evaluator(const Session& session, const RunFolder& folder)
-    : session_(session), folder_(folder) {
-  const EvalConfig& config = session.settings.eval;
-  for (const std::filesystem::path& path : config.text) {
-    data::EvalTextOptions options = config.text_options();
-    options.text = {path};
-    const std::string name = path.filename().string();
-    for (const Text& other : texts_) {
-      if (other.name == name)
-        throw recipes::UserError("eval.text: two files are called " + name +
-                                 ", and results are named after them; rename one");
-    }
-    texts_.push_back({name, data::read_eval_ids(options, *session.tokenizer)});
-  }
-}
+    : session_(session), folder_(folder) {}
 
-std::filesystem::path Evaluator::file_of(const std::string& cell, const Text& text) const {
+std::filesystem::path Evaluator::file_of(const std::string& cell,
+                                         const eval::EvalText& text) const {
   return folder_.eval(cell + "." + text.name);
 }
 
 bool Evaluator::done(const std::string& cell) const {
-  return std::all_of(texts_.begin(), texts_.end(), [&](const Text& text) {
+  return std::all_of(session_.texts.begin(), session_.texts.end(), [&](const eval::EvalText& text) {
     return std::filesystem::exists(file_of(cell, text));
   });
 }
@@ -57,11 +44,18 @@ std::vector<std::string> Evaluator::continuations(const model::Decoder& decoder)
   for (const std::string& prompt : config.prompts) {
     eval::Sampling greedy;
     greedy.max_new = config.prompt_tokens;
-    const std::vector<int32_t> ids = eval::generate(
-        decoder, session_.tokenizer->encode(prompt), greedy, session_.source.config.eos);
-    result.push_back(prompt + on_one_line(session_.tokenizer->decode(ids)));
+    const text::Tokenizer& tokenizer = *session_.tokenizer;
+    const eval::Continuation made =
+        eval::continue_prompt(decoder, tokenizer, eval::prompt_ids(tokenizer, prompt), greedy);
+    result.push_back(prompt + on_one_line(made.text));
   }
   return result;
+}
+
+/// A teacher that is the student itself in full precision has nothing to say about it.
+const model::Decoder* Evaluator::reference_of(const Subject& subject) const {
+  const bool itself = subject.cell == kFullPrecision && session_.teaches_itself();
+  return itself ? nullptr : session_.teacher.get();
 }
 
 std::vector<eval::EvalResult> Evaluator::run(const Subject& subject) const {
@@ -70,9 +64,9 @@ std::vector<eval::EvalResult> Evaluator::run(const Subject& subject) const {
   eval::EvalOptions options = s.eval.options();
   options.between = SignalWatch::check;
   std::vector<eval::EvalResult> results;
-  for (const Text& text : texts_) {
+  for (const eval::EvalText& text : session_.texts) {
     const eval::EvalResult result =
-        eval::evaluate(subject.decoder, text.ids, options, session_.teacher.get());
+        eval::evaluate(subject.decoder, text.ids, options, reference_of(subject));
     nlohmann::ordered_json extra = {{"cell", subject.cell},
                                     {"text", text.name},
                                     {"bos", s.eval.bos},
@@ -80,7 +74,7 @@ std::vector<eval::EvalResult> Evaluator::run(const Subject& subject) const {
                                     {"bits_per_weight", subject.bits}};
     if (results.empty())
       extra["samples"] = continuations(subject.decoder);
-    io::write_atomically(file_of(subject.cell, text), eval::to_json(result, extra));
+    io::write_atomically(file_of(subject.cell, text), eval::to_json(result, extra).dump(2) + "\n");
     results.push_back(result);
   }
   return results;

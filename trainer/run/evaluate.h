@@ -11,23 +11,27 @@
 
 namespace sterna::run {
 
+/// The cell of the student before anything was quantized.
+constexpr const char* kFullPrecision = "full-precision";
+
 /// What is evaluated: a stage of the run and the model as it stands.
 struct Subject {
-  std::string cell;  ///< names the files: "full-precision", "ptq", "blockwise", "step-40"
+  std::string cell;  ///< kFullPrecision or another; names the files: "full-precision", "ptq",
+                     ///< "blockwise", "step-40"
   const model::Decoder& decoder;
   double bits = 0;  ///< stored bits of a quantized weight; 0: none is quantized
 };
 
 /// Evaluations on a run's way: perplexity on each file of `eval.text`, with the KL divergence from
-/// the teacher where there is one, and what the model writes behind `eval.prompts`; written to
+/// the teacher where there is another, and what the model writes behind `eval.prompts`; written to
 /// eval/<cell>.<text>.json.
 class Evaluator {
  public:
-  /// Reads and tokenizes the texts. Both arguments outlive the object.
+  /// Both arguments outlive the object.
   Evaluator(const Session& session, const RunFolder& folder);
 
   /// False where the recipe names no text.
-  bool wanted() const { return !texts_.empty(); }
+  bool wanted() const { return !session_.texts.empty(); }
 
   /// True where every text's file of that cell exists: an interrupted run need not measure again.
   bool done(const std::string& cell) const;
@@ -37,16 +41,12 @@ class Evaluator {
   std::vector<eval::EvalResult> run(const Subject& subject) const;
 
  private:
-  struct Text {
-    std::string name;  ///< of its file
-    std::vector<int32_t> ids;
-  };
-  std::filesystem::path file_of(const std::string& cell, const Text& text) const;
+  std::filesystem::path file_of(const std::string& cell, const eval::EvalText& text) const;
+  const model::Decoder* reference_of(const Subject& subject) const;
   std::vector<std::string> continuations(const model::Decoder& decoder) const;
 
   const Session& session_;
   const RunFolder& folder_;
-  std::vector<Text> texts_;
 };
 
 /// "perplexity 31.42, KL 0.213, same top 81.2 %".

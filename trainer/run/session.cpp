@@ -1,8 +1,9 @@
 #include "trainer/run/session.h"
 
-#include "quant/plan.h"
 #include "recipes/glob.h"
 #include "trainer/export/format.h"
+#include "trainer/run/deliver.h"
+#include "trainer/run/session_checks.h"
 
 namespace sterna::run {
 namespace {
@@ -22,49 +23,32 @@ constexpr const char* kFree[] = {"run.*",
                                  "train.peak_tflops",
                                  "blockwise.checkpoint_every"};
 
-void require_one_vocabulary(const model::CheckpointInfo& student,
-                            const model::CheckpointInfo& teacher,
-                            const text::Tokenizer& tokenizer) {
-  if (student.config.vocab != teacher.config.vocab)
-    throw UserError("teacher.path: " + teacher.path.string() + " has a vocabulary of " +
-                    std::to_string(teacher.config.vocab) + ", the student " +
-                    student.path.string() + " one of " + std::to_string(student.config.vocab) +
-                    "; distillation compares logits, so both must be of one family");
-  if (tokenizer.vocab_size() > student.config.vocab)
-    throw UserError(student.path.string() + ": the tokenizer has " +
-                    std::to_string(tokenizer.vocab_size()) + " tokens, the embedding only " +
-                    std::to_string(student.config.vocab) + " rows");
+/// What deliver() will need at the end of the run.
+void require_delivery(recipes::Recipe& recipe, const Session& session) {
+  if (!recipe.section("export").has("format"))
+    return;
+  read_verify_ids(recipe.section("verify").read<VerifyConfig>(), *session.tokenizer);
 }
 
-void require_positions(const model::CheckpointInfo& source, const char* key, int64_t seq_len) {
-  if (source.config.max_positions > 0 && seq_len > source.config.max_positions)
-    throw UserError(std::string(key) + " = " + std::to_string(seq_len) + ", but " +
-                    source.path.string() + " was made for at most " +
-                    std::to_string(source.config.max_positions) + " positions");
+void open_data(recipes::Recipe& recipe, Session& session) {
+  const Settings& s = session.settings;
+  const auto open = [&](int64_t seq_len) {
+    auto samples =
+        data::open_samples(recipe.section("data"), *session.tokenizer, seq_len, s.train.seed);
+    if (!samples->note().empty())
+      session.remarks.push_back(samples->note());
+    return samples;
+  };
+  if (s.train.steps > 0)
+    session.samples = open(s.train.seq_len);
+  if (s.blockwise_wanted())
+    session.block_samples = open(s.blockwise_seq_len());
 }
 
-std::vector<std::string> modules_of(model::Decoder& decoder) {
-  std::vector<std::string> modules;
-  for (const model::Parameter& parameter : decoder.parameters())
-    if (parameter.matrix)
-      modules.push_back(without_suffix(parameter.name));
-  return modules;
-}
-
-/// A pattern that freezes nothing is a typo that would train what should stay.
-void require_freezable(model::Decoder& decoder, const std::vector<std::string>& patterns) {
-  std::vector<std::string> names = {"lm_head.weight"};  // a tied head is the embedding
-  for (const model::Parameter& parameter : decoder.parameters())
-    names.push_back(parameter.name);
-  for (const std::string& pattern : patterns) {
-    const bool found = std::any_of(names.begin(), names.end(), [&](const std::string& name) {
-      return freezes(pattern, name);
-    });
-    if (!found)
-      throw UserError("train.freeze: '" + pattern +
-                      "' matches no parameter of the model; names are Hugging Face's, such as " +
-                      names.back());
-  }
+model::CheckpointInfo open_checkpoint(const std::filesystem::path& path, Session& session) {
+  model::CheckpointInfo info = model::inspect(path);
+  session.remarks.insert(session.remarks.end(), info.remarks.begin(), info.remarks.end());
+  return info;
 }
 
 }  // namespace
@@ -73,6 +57,11 @@ bool Session::quantized() const {
   return std::any_of(student->slots().begin(), student->slots().end(), [](const Slot& slot) {
     return slot.quantizer != nullptr;
   });
+}
+
+bool Session::teaches_itself() const {
+  return needs_teacher && teacher_source.path == source.path &&
+         settings.teacher.dtype == settings.model.dtype;
 }
 
 Settings read_settings(recipes::Recipe& recipe) {
@@ -108,49 +97,36 @@ Session open_session(recipes::Recipe& recipe) {
   session.settings = read_settings(recipe);
   const Settings& s = session.settings;
   session.objective = std::make_unique<distill::Objective>(recipe.section("kd"));
-  const quant::Plan plan = quant::Plan::read(recipe.section("quant"));
-
-  session.source = model::inspect(s.model.path);
-  session.tokenizer = text::open_tokenizer(session.source.tokenizer_path);
-  const bool with_teacher =
+  session.plan = quant::Plan::read(recipe.section("quant"));
+  session.needs_teacher =
       s.blockwise_wanted() || (s.train.steps > 0 && session.objective->needs_teacher());
-  const model::CheckpointInfo teacher =
-      with_teacher && !s.teacher.path.empty() ? model::inspect(s.teacher.path) : session.source;
-  require_one_vocabulary(session.source, teacher, *session.tokenizer);
-  require_positions(session.source, "train.seq_len", s.train.seq_len);
-  require_positions(session.source, "blockwise.seq_len", s.blockwise_seq_len());
-  if (!s.eval.text.empty())
-    require_positions(session.source, "eval.window", s.eval.window);
-  if (s.blockwise_wanted() && (teacher.config.layers != session.source.config.layers ||
-                               teacher.config.width != session.source.config.width))
-    throw UserError("[blockwise] compares block with block: teacher.path must have the student's " +
-                    std::to_string(session.source.config.layers) + " blocks of width " +
-                    std::to_string(session.source.config.width));
 
-  const auto open = [&](int64_t seq_len) {
-    return data::open_samples(recipe.section("data"), *session.tokenizer, seq_len, s.train.seed);
-  };
-  if (s.train.steps > 0)
-    session.samples = open(s.train.seq_len);
-  if (s.blockwise_wanted())
-    session.block_samples = open(s.blockwise_seq_len());
-
-  model::Weights weights = model::read_weights(session.source);
-  model::Decoder decoder(session.source.config, parse_dtype(s.model.dtype));
-  plan.require_matches(modules_of(decoder));
-  require_freezable(decoder, s.train.freeze);
-  const auto quantizer_of = [&](const std::string& name) {
-    return plan.build(without_suffix(name),
-                      layer_of(name) < 0 ? quant::Place::kOutside : quant::Place::kBlock);
-  };
-  session.student = std::make_unique<Student>(std::move(decoder),
-                                              std::move(weights.tensors),
-                                              quantizer_of,
-                                              Freezing{s.train.freeze, s.train.only == "quant"});
-  if (with_teacher)
-    session.teacher = std::make_unique<model::Decoder>(
-        model::load_decoder(teacher, parse_dtype(s.teacher.dtype)));
+  session.source = open_checkpoint(s.model.path, session);
+  session.tokenizer = text::open_tokenizer(session.source.tokenizer_path);
+  const bool self = s.teacher.path.empty() || s.teacher.path == s.model.path;
+  session.teacher_source = self ? session.source : open_checkpoint(s.teacher.path, session);
+  require_fitting_models(session);
+  session.texts = eval::read_texts(s.eval, *session.tokenizer);
+  require_delivery(recipe, session);
+  open_data(recipe, session);
   return session;
+}
+
+void load_models(Session& session) {
+  const Settings& s = session.settings;
+  model::Weights weights = model::read_weights(session.source);
+  const auto quantizer_of = [&](const std::string& name) {
+    return session.plan.build(without_suffix(name),
+                              layer_of(name) < 0 ? quant::Place::kOutside : quant::Place::kBlock);
+  };
+  session.student =
+      std::make_unique<Student>(model::Decoder(session.source.config, parse_dtype(s.model.dtype)),
+                                std::move(weights.tensors),
+                                quantizer_of,
+                                Freezing{s.train.freeze, s.train.only == "quant"});
+  if (session.needs_teacher)
+    session.teacher = std::make_unique<model::Decoder>(
+        model::load_decoder(session.teacher_source, parse_dtype(s.teacher.dtype)));
 }
 
 void require_same_recipe(const recipes::Recipe& stored, const recipes::Recipe& now) {

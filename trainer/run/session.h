@@ -5,8 +5,10 @@
 #include <string>
 
 #include "distill/objective.h"
+#include "quant/plan.h"
 #include "recipes/recipe.h"
 #include "trainer/data/samples.h"
+#include "trainer/eval/texts.h"
 #include "trainer/model/load.h"
 #include "trainer/run/config.h"
 #include "trainer/run/student.h"
@@ -29,19 +31,29 @@ struct Settings {
   }
 };
 
-/// Everything a run works with, built from its recipe.
+/// Everything a run works with, built from its recipe by open_session() and load_models().
 struct Session {
   Settings settings;
   model::CheckpointInfo source;
   std::unique_ptr<text::Tokenizer> tokenizer;
   std::unique_ptr<data::SampleSource> samples;        ///< null where train.steps is 0
   std::unique_ptr<data::SampleSource> block_samples;  ///< null without a block-wise stage
+  std::vector<eval::EvalText> texts;                  ///< of eval.text
+  std::vector<std::string> remarks;                   ///< what a person should be told
   std::unique_ptr<distill::Objective> objective;
+  quant::Plan plan;
+  bool needs_teacher = false;
+  model::CheckpointInfo teacher_source;  ///< the student's where no other is named
+
+  // From load_models() on.
   std::unique_ptr<Student> student;
   std::unique_ptr<model::Decoder> teacher;  ///< null where nothing needs one
 
   /// True where some matrix is quantized.
   bool quantized() const;
+
+  /// True where the teacher is the student before training, computed in the same dtype.
+  bool teaches_itself() const;
 };
 
 /// @throws recipes::UserError  where nothing is to be done
@@ -51,9 +63,13 @@ Settings read_settings(recipes::Recipe& recipe);
 /// the recipe is resolved.
 void read_all_sections(recipes::Recipe& recipe);
 
-/// Loads models, tokenizer and data. Every mistake in the recipe shows before weights are read.
+/// Opens everything but weights, so that mistakes show before any are read: checkpoints that do not
+/// fit each other or the recipe, patterns that match nothing, texts that are not there.
 /// @throws recipes::UserError
 Session open_session(recipes::Recipe& recipe);
+
+/// Reads student and teacher. @throws recipes::UserError
+void load_models(Session& session);
 
 /// Values a resumed run may change: training to more steps, and what is looked at on the way.
 /// @throws recipes::UserError  naming each other key with both values

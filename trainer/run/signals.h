@@ -11,7 +11,7 @@ class Interrupted : public std::runtime_error {
 };
 
 /// While alive, the first SIGTERM or SIGINT only sets a flag; a second one ends the process at
-/// once.
+/// once, with exit code 128 + its number (130, 143) as if nobody had caught it.
 class SignalWatch {
  public:
   SignalWatch();

@@ -34,6 +34,7 @@ class Run {
   TrainEnd go();
 
  private:
+  void require_folder() const;
   void begin();
   void resume();
   void baseline();
@@ -89,28 +90,34 @@ Run::Run(recipes::Recipe& recipe, const TrainOptions& options)
       folder_(folder_of(session_.settings)),
       progress_(options.out, options.terminal, session_.settings.train.log_every),
       optimizer_(session_.settings.train.adam(), session_.settings.train.clip) {
-  evaluator_ = std::make_unique<Evaluator>(session_, folder_);
   resolved_ = text_of(recipe_);
-  const int64_t threads = session_.settings.train.threads;
-  if (threads > 0)
-    at::set_num_threads(static_cast<int>(threads));
+  require_folder();
+  load_models(session_);
+  evaluator_ = std::make_unique<Evaluator>(session_, folder_);
 }
 
-void Run::begin() {
-  if (fs::exists(folder_.log()) || !model::checkpoints_of_run(folder_.path()).empty())
+/// Refuses a folder that cannot be begun in, or resumed from, before weights are read.
+void Run::require_folder() const {
+  const bool used = fs::exists(folder_.log()) || !model::checkpoints_of_run(folder_.path()).empty();
+  if (!options_.resume && used)
     throw UserError(folder_.path().string() +
                     ": holds a run already; --resume continues it, or choose another run.name");
-  io::write_atomically(folder_.recipe(), resolved_);
-  session_.student->init_quantizers();
-}
-
-void Run::resume() {
+  if (!options_.resume)
+    return;
   if (!fs::exists(folder_.recipe()))
     throw UserError(folder_.path().string() + ": no run to resume (no recipe.toml)");
   recipes::Recipe stored =
       recipes::Recipe::parse(io::read_text(folder_.recipe()), folder_.recipe().string());
   read_all_sections(stored);
   require_same_recipe(stored, recipe_);
+}
+
+void Run::begin() {
+  io::write_atomically(folder_.recipe(), resolved_);
+  session_.student->init_quantizers();
+}
+
+void Run::resume() {
   std::vector<std::string> torn;
   const fs::path checkpoint = model::newest_checkpoint(folder_.path(), torn);
   for (const std::string& message : torn)
@@ -214,7 +221,7 @@ void Run::baseline() {
   if (!session_.settings.eval.before || !evaluator_->wanted())
     return;
   session_.student->materialize_full_precision();
-  report({"full-precision", session_.student->decoder()});
+  report({kFullPrecision, session_.student->decoder()});
   if (session_.quantized())
     evaluate("ptq");
 }
@@ -309,10 +316,8 @@ TrainEnd Run::go() {
   board_ = std::make_unique<io::TensorboardWriter>(folder_.path() / "tensorboard");
   const SignalWatch watch;
   const Settings& s = session_.settings;
-  for (const data::SampleSource* samples : {session_.samples.get(), session_.block_samples.get()}) {
-    if (samples != nullptr && !samples->note().empty())
-      progress_.line(samples->note());
-  }
+  for (const std::string& remark : session_.remarks)
+    progress_.line(remark);
   for (const std::string& line : estimate(session_))
     progress_.line(line);
   try {
@@ -361,18 +366,7 @@ void Run::finish() {
 }  // namespace
 
 TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
-  try {
-    return Run(recipe, options).go();
-  } catch (const c10::Error& error) {
-    // The CPU allocator has no exception type of its own.
-    const std::string what = error.what_without_backtrace();
-    if (what.find("allocate memory") == std::string::npos &&
-        what.find("out of memory") == std::string::npos)
-      throw;
-    throw UserError(out_of_memory_text(what));
-  } catch (const std::bad_alloc&) {
-    throw UserError(out_of_memory_text("the system gave no more memory"));
-  }
+  return Run(recipe, options).go();
 }
 
 }  // namespace sterna::run

@@ -32,6 +32,11 @@ bool adds_tokens(const fs::path& tokenizer_json) {
 
 }  // namespace
 
+bool has_tokenizer(const std::filesystem::path& path) {
+  return !fs::is_directory(path) || fs::exists(path / "tokenizer.json") ||
+         fs::exists(path / "tokenizer.model");
+}
+
 std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& path) {
   if (fs::is_directory(path)) {
     const fs::path json = path / "tokenizer.json";

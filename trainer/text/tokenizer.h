@@ -52,4 +52,7 @@ class Tokenizer {
 /// @throws recipes::UserError  naming the part that is not supported
 std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& path);
 
+/// False for a folder of weights alone.
+bool has_tokenizer(const std::filesystem::path& path);
+
 }  // namespace sterna::text

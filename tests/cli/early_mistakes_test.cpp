@@ -1,0 +1,85 @@
+// A run that cannot work says so before it reads weights: here there are none to read.
+#include "tests/cli/verbs.h"
+
+namespace sterna::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+class EarlyMistakes : public tests::Verbs {
+ protected:
+  void SetUp() override {
+    Verbs::SetUp();
+    fs::remove(folder_ / "model/model.safetensors");
+  }
+
+  /// What `sterna train` says to these overrides; the run's folder stays as it was.
+  std::string error_of(const std::vector<std::string>& more) {
+    EXPECT_EQ(sterna(training("r", more)), kUserError) << out_;
+    return err_;
+  }
+};
+
+TEST_F(EarlyMistakes, WithoutAnyTheWeightsAreMissed) {
+  EXPECT_HAS(error_of({}), "model.safetensors");
+}
+
+TEST_F(EarlyMistakes, OfTheQuantizersPlan) {
+  EXPECT_HAS(error_of({"quant.rule={match='*.dow_proj', weight='none'}"}),
+             "\"*.dow_proj\" matches no weight matrix of this model");
+  EXPECT_HAS(error_of({"quant.weight={name='minmax_sym', group=24}"}),
+             "model.layers.0.self_attn.q_proj.weight [32, 32]: minmax_sym: group = 24 does not "
+             "divide the 32 inputs");
+  EXPECT_HAS(error_of({"train.freeze=['model.embed_token']"}), "matches no parameter");
+}
+
+TEST_F(EarlyMistakes, OfTexts) {
+  EXPECT_HAS(error_of({"eval.text=" + path("none.txt"), "eval.window=16"}),
+             "none.txt: cannot be opened");
+  EXPECT_HAS(error_of({"export.format=sterna", "verify.text=" + path("none.txt")}),
+             "verify.text: " + path("none.txt") + ": cannot be opened");
+  EXPECT_HAS(error_of({"eval.text=" + path("text.txt"), "eval.window=16", "eval.prompts=['']"}),
+             "eval.prompts: '': generate: the prompt is empty");
+}
+
+TEST_F(EarlyMistakes, OfLengths) {
+  EXPECT_HAS(error_of({"train.seq_len=257"}), "train.seq_len = 257, but " + path("model"));
+  tests::write_tiny_model(folder_ / "teacher");
+  std::string config = tests::read_file(folder_ / "teacher/config.json");
+  config.replace(config.find("256", config.find("max_position")), 3, "16");
+  tests::write_file(folder_ / "teacher/config.json", config);
+  EXPECT_HAS(error_of({"teacher.path=" + path("teacher")}),
+             "train.seq_len = 32, but " + path("teacher") + " was made for at most 16 positions");
+}
+
+TEST_F(EarlyMistakes, OfTheTeachersTokenizer) {
+  tests::write_tiny_model(folder_ / "teacher");
+  std::string tokenizer = tests::read_file(folder_ / "teacher/tokenizer.json");
+  tokenizer.replace(tokenizer.find("<|end|>"), 7, "<|fin|>");
+  tests::write_file(folder_ / "teacher/tokenizer.json", tokenizer);
+  EXPECT_HAS(error_of({"teacher.path=" + path("teacher")}),
+             "teacher.path: the tokenizers differ: id 256 is '<|fin|>' in " + path("teacher") +
+                 " and '<|end|>' in " + path("model"));
+  EXPECT_HAS(error_of({"teacher.path=" + path("teacher"), "kd.loss=gt"}), "model.safetensors");
+}
+
+TEST_F(EarlyMistakes, OfTheRunFolder) {
+  tests::write_file(folder_ / "file", "x");
+  EXPECT_HAS(error_of({"run.dir=" + path("file")}), "cannot create the run folder");
+  fs::create_directories(folder_ / "runs/r/checkpoints/step-1");
+  EXPECT_HAS(error_of({}), "holds a run already");
+  EXPECT_EQ(sterna(training("fresh", {"--resume"})), kUserError);
+  EXPECT_HAS(err_, "no run to resume");
+}
+
+TEST_F(EarlyMistakes, OfAPlanForQuantize) {
+  const auto error = [&](const std::string& plan) {
+    EXPECT_EQ(sterna({"quantize", path("model"), "--out", path("q"), plan}), kUserError);
+    return err_;
+  };
+  EXPECT_HAS(error("quant.weight={name='minmax_sym', group=0}"), "model.safetensors");
+  EXPECT_HAS(error("quant.weight={name='minmax_sym', group=24}"), "does not divide the 32 inputs");
+}
+
+}  // namespace
+}  // namespace sterna::cli

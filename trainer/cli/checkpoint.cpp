@@ -1,0 +1,14 @@
+#include "trainer/cli/checkpoint.h"
+
+#include <ostream>
+
+namespace sterna::cli {
+
+model::CheckpointInfo open_checkpoint(const std::filesystem::path& path, Streams streams) {
+  model::CheckpointInfo info = model::inspect(path);
+  for (const std::string& remark : info.remarks)
+    streams.err << remark << "\n";
+  return info;
+}
+
+}  // namespace sterna::cli

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "trainer/eval/config.h"
+
+namespace sterna::eval {
+
+/// One file of `eval.text`, tokenized.
+struct EvalText {
+  std::string name;  ///< of its file; results are named after it
+  std::vector<int32_t> ids;
+};
+
+/// Reads every file of `eval.text`, each a text of its own.
+/// @throws recipes::UserError  a file that cannot be read or gives no window, two of one name
+std::vector<EvalText> read_texts(const EvalConfig& config, const text::Tokenizer& tokenizer);
+
+}  // namespace sterna::eval

@@ -1,0 +1,88 @@
+#include "trainer/run/session_checks.h"
+
+#include "trainer/eval/continue.h"
+#include "trainer/model/plan_fits.h"
+#include "trainer/model/same_tokens.h"
+
+namespace sterna::run {
+namespace {
+
+using recipes::UserError;
+
+void require_positions(const model::CheckpointInfo& source, const char* key, int64_t seq_len) {
+  if (source.config.max_positions > 0 && seq_len > source.config.max_positions)
+    throw UserError(std::string(key) + " = " + std::to_string(seq_len) + ", but " +
+                    source.path.string() + " was made for at most " +
+                    std::to_string(source.config.max_positions) + " positions");
+}
+
+/// Every length that a model will see.
+void require_positions(const Settings& s, const model::CheckpointInfo& source) {
+  if (s.train.steps > 0)
+    require_positions(source, "train.seq_len", s.train.seq_len);
+  if (s.blockwise_wanted())
+    require_positions(source, "blockwise.seq_len", s.blockwise_seq_len());
+  if (!s.eval.text.empty())
+    require_positions(source, "eval.window", s.eval.window);
+}
+
+void require_embedding(const model::CheckpointInfo& source, const text::Tokenizer& tokenizer) {
+  if (tokenizer.vocab_size() > source.config.vocab)
+    throw UserError(source.path.string() + ": the tokenizer has " +
+                    std::to_string(tokenizer.vocab_size()) + " tokens, the embedding only " +
+                    std::to_string(source.config.vocab) + " rows");
+}
+
+void require_same_blocks(const model::DecoderConfig& student, const model::DecoderConfig& teacher) {
+  if (teacher.layers != student.layers || teacher.width != student.width)
+    throw UserError("[blockwise] compares block with block: teacher.path must have the student's " +
+                    std::to_string(student.layers) + " blocks of width " +
+                    std::to_string(student.width));
+}
+
+/// A pattern that freezes nothing is a typo that would train what should stay.
+void require_freezable(model::Decoder& decoder, const std::vector<std::string>& patterns) {
+  std::vector<std::string> names = {"lm_head.weight"};  // a tied head is the embedding
+  for (const model::Parameter& parameter : decoder.parameters())
+    names.push_back(parameter.name);
+  for (const std::string& pattern : patterns) {
+    const bool found = std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+      return freezes(pattern, name);
+    });
+    if (!found)
+      throw UserError("train.freeze: '" + pattern +
+                      "' matches no parameter of the model; names are Hugging Face's, such as " +
+                      names.back());
+  }
+}
+
+void require_prompts(const Session& session) {
+  for (const std::string& prompt : session.settings.eval.prompts) {
+    try {
+      eval::require_prompt(eval::prompt_ids(*session.tokenizer, prompt), session.source.config);
+    } catch (const UserError& error) {
+      throw UserError("eval.prompts: '" + prompt + "': " + error.what());
+    }
+  }
+}
+
+}  // namespace
+
+void require_fitting_models(const Session& session) {
+  const Settings& s = session.settings;
+  require_embedding(session.source, *session.tokenizer);
+  require_positions(s, session.source);
+  require_prompts(session);
+  if (session.needs_teacher) {
+    model::require_same_tokens(
+        session.source, *session.tokenizer, session.teacher_source, "teacher.path");
+    require_positions(s, session.teacher_source);
+  }
+  if (s.blockwise_wanted())
+    require_same_blocks(session.source.config, session.teacher_source.config);
+  model::Decoder shapes(session.source.config, at::kFloat);
+  require_freezable(shapes, s.train.freeze);
+  model::require_plan_fits(session.plan, shapes);
+}
+
+}  // namespace sterna::run

@@ -1,0 +1,12 @@
+#pragma once
+
+#include "trainer/run/session.h"
+
+namespace sterna::run {
+
+/// Refuses checkpoints that do not fit the recipe or each other, and parts of the recipe that name
+/// nothing in the model. Looks at configurations and tokenizers alone.
+/// @throws recipes::UserError
+void require_fitting_models(const Session& session);
+
+}  // namespace sterna::run
