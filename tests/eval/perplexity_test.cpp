@@ -146,6 +146,30 @@ TEST(Perplexity, ATextShorterThanAWindowIsOneWindow) {
   EXPECT_EQ(got.window, 7);
 }
 
+TEST(Perplexity, AWindowBeyondThePositionsOfModelOrReferenceIsRefused) {
+  const model::Decoder decoder = tiny();
+  const int64_t most = decoder.config().max_positions;
+  EXPECT_NO_THROW(evaluate(decoder, text(most + 1), {most}));
+  EXPECT_THROW(evaluate(decoder, text(most + 1), {most + 1}), recipes::UserError);
+  model::CheckpointInfo info =
+      model::inspect(tests::source_dir() / "tests" / "golden" / "tiny_llama");
+  info.config.max_positions = most + 1;
+  const model::Decoder longer = model::load_decoder(info, at::kFloat);
+  EXPECT_NO_THROW(evaluate(longer, text(most + 1), {most + 1}));
+  EXPECT_THROW(evaluate(longer, text(most + 1), {most + 1}, &decoder), recipes::UserError);
+}
+
+TEST(Perplexity, NanCountsAsInfinitelyBadAndIsCounted) {
+  model::Decoder broken = tiny();
+  broken.head_linear().weight.index_put_({5, 0}, NAN);  // spoils every softmax
+  const model::Decoder reference = tiny();
+  const EvalResult got = evaluate(broken, text(64), {16}, &reference);
+  EXPECT_EQ(got.not_finite, got.predicted_tokens);
+  EXPECT_TRUE(std::isinf(got.ppl));
+  EXPECT_TRUE(std::isinf(got.divergence->median));
+  EXPECT_EQ(evaluate(reference, text(64), {16}).not_finite, 0);
+}
+
 TEST(Perplexity, RefusesTextsWithoutAPredictionAndStridesBeyondTheWindow) {
   const model::Decoder decoder = tiny();
   EXPECT_THROW(evaluate(decoder, text(1), {16}), recipes::UserError);

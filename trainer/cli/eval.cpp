@@ -33,6 +33,9 @@ void print(const std::string& text, const eval::EvalResult& result, std::ostream
       << std::setprecision(3) << result.ppl_stderr << std::setprecision(7) << "  (" << result.nll
       << " nats a token, " << result.predicted_tokens << " predictions in windows of "
       << result.window << ", " << std::setprecision(3) << result.seconds << " s)\n";
+  if (result.not_finite > 0)
+    out << "  WARNING: " << result.not_finite
+        << " predictions are NaN or Inf: the weights are damaged, or eval.dtype is too small\n";
   if (!result.divergence)
     return;
   const eval::Divergence& d = *result.divergence;

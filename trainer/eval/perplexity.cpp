@@ -2,8 +2,10 @@
 // llama.cpp's perplexity tool defines its figures, computed from exact logits.
 #include "trainer/eval/perplexity.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include <nlohmann/json.hpp>
@@ -68,8 +70,10 @@ struct Positions {
   int64_t same_top = 0;
 };
 
+// NaN counts as infinitely bad: it has no place in a sorted list.
 void append(std::vector<double>& to, const Tensor& values) {
-  const Tensor wide = values.to(at::kCPU, at::kDouble).contiguous();
+  constexpr double kInf = std::numeric_limits<double>::infinity();
+  const Tensor wide = values.to(at::kCPU, at::kDouble).contiguous().nan_to_num(kInf, kInf, -kInf);
   const double* data = wide.const_data_ptr<double>();
   to.insert(to.end(), data, data + wide.numel());
 }
@@ -148,6 +152,8 @@ Divergence summarise(const Positions& positions) {
 void fill(const Positions& positions, EvalResult& result) {
   const auto n = static_cast<double>(positions.nll.size());
   result.predicted_tokens = static_cast<int64_t>(positions.nll.size());
+  result.not_finite = std::count_if(
+      positions.nll.begin(), positions.nll.end(), [](double x) { return !std::isfinite(x); });
   result.nll = mean_of(positions.nll);
   result.ppl = std::exp(result.nll);
   double squares = 0;
@@ -155,6 +161,13 @@ void fill(const Positions& positions, EvalResult& result) {
     squares += (x - result.nll) * (x - result.nll);
   if (n > 1)
     result.ppl_stderr = result.ppl * std::sqrt(squares / n / (n - 1));
+}
+
+void check_positions(const model::Decoder& decoder, const char* which, int64_t window) {
+  if (window > decoder.config().max_positions)
+    throw UserError("eval.window = " + std::to_string(window) + ", but " + which +
+                    " was made for at most " + std::to_string(decoder.config().max_positions) +
+                    " positions; take a smaller window");
 }
 
 void check_reference(const model::Decoder& decoder, const model::Decoder* reference) {
@@ -187,6 +200,9 @@ EvalResult evaluate(const model::Decoder& decoder,
   const at::NoGradGuard no_grad;
   check_reference(decoder, reference);
   const Windows w = cut(static_cast<int64_t>(ids.size()), options);
+  check_positions(decoder, "the model", w.inputs);
+  if (reference != nullptr)
+    check_positions(*reference, "the reference", w.inputs);
   const Tensor text = at::tensor(at::ArrayRef<int32_t>(ids.data(), ids.size()), at::kLong)
                           .to(decoder.head_linear().weight.device());
   const int64_t batch =
@@ -235,6 +251,8 @@ nlohmann::ordered_json to_json(const EvalResult& result, const nlohmann::ordered
                                  {"score", result.score == Score::kAll ? "all" : "half"}};
   json.update(extra);
   json["seconds"] = result.seconds;
+  if (result.not_finite > 0)
+    json["not_finite"] = result.not_finite;
   if (result.divergence) {
     const Divergence& d = *result.divergence;
     json["kld"] = {{"mean", d.mean},

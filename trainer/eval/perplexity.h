@@ -51,7 +51,8 @@ struct EvalResult {
   double ppl = 0;         ///< e^nll
   double ppl_stderr = 0;  ///< by the delta method over tokens; 0 for one token
   int64_t predicted_tokens = 0;
-  int64_t tokens = 0;  ///< of the text
+  int64_t not_finite = 0;  ///< of these, predictions that were NaN or Inf
+  int64_t tokens = 0;      ///< of the text
   int64_t window = 0;
   int64_t stride = 0;
   bool overlap_target = false;
