@@ -4,6 +4,7 @@
 #include <random>
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "trainer/text/regex.h"
 #include "trainer/text/utf8.h"
@@ -73,6 +74,23 @@ INSTANTIATE_TEST_SUITE_P(All,
 
 TEST(KnownSplitterTable, HasNoneForAnotherPattern) {
   EXPECT_EQ(make_known_splitter(R"(\w+)"), nullptr);
+}
+
+// One of each kind: a fraction of Latin-1 and one beyond, a letter in a circle, a Roman number, a
+// joiner, a mark. Hugging Face's Whitespace splits by Rust's \w, its Split by Oniguruma's.
+constexpr const char* kWordsAndNot = "a½b⅓cⒶdⅣe\u200df\u0301g";
+
+TEST(Whitespace, KeepsTogetherWhatRustCallsAWord) {
+  const PreTokenizerChain chain = make_pre_tokenizer({{"type", "Whitespace"}}, false);
+  Collector found;
+  chain.first->split({kWordsAndNot, true}, found);
+  EXPECT_EQ(found.parts, (std::vector<std::string>{"a", "½", "b", "⅓", "cⒶdⅣe\u200df\u0301g"}));
+}
+
+TEST(Regex, KnowsTheWordCharactersOfOniguruma) {
+  EXPECT_EQ(by_regex(R"(\w+)", kWordsAndNot),
+            (std::vector<std::string>{"a½b", "⅓", "cⒶdⅣe", "\u200d", "f\u0301g"}));
+  EXPECT_EQ(by_regex(R"([\w-]+|\W)", "a-½ ⅓"), (std::vector<std::string>{"a-½", " ", "⅓"}));
 }
 
 }  // namespace

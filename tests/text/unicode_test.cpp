@@ -59,6 +59,17 @@ TEST(Unicode, ClassesAreThoseOfTheRegularExpressions) {
   EXPECT_EQ(char_class(0x20000), CharClass::kLetter);
 }
 
+TEST(Unicode, WordCharactersAreThoseOfRustsRegularExpressions) {
+  for (const char32_t c : {U'a', U'漢', U'7', U'Ⅳ', U'_', U'‿', U'Ⓐ', U'ⓩ'})
+    EXPECT_TRUE(is_word(c)) << static_cast<uint32_t>(c);
+  for (const char32_t c : {0x301, 0x200C, 0x200D, 0x1F149, 0x1F150})
+    EXPECT_TRUE(is_word(c)) << static_cast<uint32_t>(c);
+  for (const char32_t c : {U'½', U'²', U'①', U'➎', U'-', U'©', U' '})
+    EXPECT_FALSE(is_word(c)) << static_cast<uint32_t>(c);
+  for (const char32_t c : {0x200B, 0x24B5, 0x24EA, 0x1F14A, 0x1F18A})
+    EXPECT_FALSE(is_word(c)) << static_cast<uint32_t>(c);
+}
+
 TEST(ByteLevel, EveryByteHasACharacterOfItsOwn) {
   std::string all;
   for (int byte = 0; byte < 256; ++byte) {

@@ -247,7 +247,10 @@ Part make_char_split(const std::string& type, const nlohmann::json& spec) {
     return std::make_unique<CharSplit>(&is_space, SplitBehavior::kRemoved);
   }
   if (type == "Whitespace") {
-    return std::make_unique<RegexSplit>(R"(\w+|[^\w\s]+)", SplitBehavior::kRemoved, true);
+    // \w+|[^\w\s]+ with the \w of is_word(): here Hugging Face does not use Oniguruma.
+    const std::string word = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D})";
+    return std::make_unique<RegexSplit>(
+        "[" + word + "]+|[^" + word + "\\s]+", SplitBehavior::kRemoved, true);
   }
   if (type == "CharDelimiterSplit") {
     return std::make_unique<RegexSplit>(

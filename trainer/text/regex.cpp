@@ -24,7 +24,8 @@ pcre2_match_data* match_data() {
 
 constexpr const char* kSpaces =
     R"(\t-\r\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
-constexpr const char* kWord = R"(\p{L}\p{M}\p{N}\p{Pc})";
+// Of the numbers that are no digits, Oniguruma's \w holds Latin-1's alone.
+constexpr const char* kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 
 // PCRE2's \s holds U+180E and its \w lacks marks; Oniguruma's are spelled out instead.
 std::string translate(const std::string& pattern) {

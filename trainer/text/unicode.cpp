@@ -93,9 +93,17 @@ bool is_mark(char32_t c) {
 }
 
 bool is_word(char32_t c) {
-  const CharClass found = char_class(c);
-  return found == CharClass::kLetter || found == CharClass::kNumber || is_mark(c) ||
-         category(c) == UTF8PROC_CATEGORY_PC;
+  switch (category(c)) {
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC:
+      return true;
+    case UTF8PROC_CATEGORY_SO:  // Other_Alphabetic: letters in circles and squares
+      return (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
+             (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
+    default:
+      return char_class(c) == CharClass::kLetter || is_mark(c) || c == 0x200C || c == 0x200D;
+  }
 }
 
 std::string normalize(std::string_view text, Form form) {

@@ -19,7 +19,7 @@ bool is_numeric(char32_t code_point);
 bool is_punctuation(char32_t code_point);
 /// General category M*.
 bool is_mark(char32_t code_point);
-/// \w: letters, marks, numbers, connector punctuation.
+/// \w of Rust's regex crate: Alphabetic, M*, Nd, Pc and the two joiners; no fractions or powers.
 bool is_word(char32_t code_point);
 
 /// Unicode normalisation forms.
