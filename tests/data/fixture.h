@@ -4,10 +4,10 @@
 #include <fstream>
 #include <string>
 #include <string_view>
-#include <unistd.h>
 
 #include <gtest/gtest.h>
 
+#include "tests/support/temp_folder.h"
 #include "tests/support/tokenizers.h"
 #include "trainer/data/samples.h"
 
@@ -42,17 +42,12 @@ class CountingTokenizer final : public text::Tokenizer {
 class DataTest : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = std::filesystem::temp_directory_path() /
-              ("sterna-data-" + std::to_string(::getpid()) + "-" +
-               testing::UnitTest::GetInstance()->current_test_info()->name());
-    std::filesystem::create_directories(folder_);
     inner_ = text::open_tokenizer(tests::golden_tokenizers() / "llama3.json");
     tokenizer_ = std::make_unique<CountingTokenizer>(*inner_);
     tokenizer_->special_.bos = 1;
     tokenizer_->special_.eos = 0;
     tokenizer_->special_.add_bos = false;
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   std::filesystem::path write(const std::string& name, std::string_view text) const {
     std::ofstream(folder_ / name, std::ios::binary) << text;
@@ -74,7 +69,7 @@ class DataTest : public testing::Test {
     return std::filesystem::directory_iterator(folder_ / "cache")->path();
   }
 
-  std::filesystem::path folder_;
+  tests::TempFolder folder_;
   std::unique_ptr<text::Tokenizer> inner_;
   std::unique_ptr<CountingTokenizer> tokenizer_;
 };

@@ -97,33 +97,34 @@ INSTANTIATE_TEST_SUITE_P(Cases,
                                          TsldCase{"batch1", "10.0"}),
                          [](const auto& p) { return p.param.name; });
 
-class PublishedKl : public testing::TestWithParam<std::string> {};
+class PublishedKl : public testing::TestWithParam<std::string> {
+ protected:
+  /// The published loss `name` is a sum over tokens, divided by the number of sequences.
+  static void expect_sum_per_sequence(const ReferenceSet& set,
+                                      const Objective& kl,
+                                      const std::string& name) {
+    const auto given = [&](const std::string& what) { return set.at(GetParam() + "/" + what); };
+    const HeadInputs inputs =
+        given_logits(given("student"), given("teacher"), given("labels").to(at::kLong));
+    const Outcome got = run(kl, inputs, {static_cast<double>(inputs.labels.size(0))});
+    const double want = given("loss." + name).item<float>();
+    EXPECT_NEAR(got.loss, want, kTolerance * want);
+    EXPECT_TRUE(agrees(got.gradient, given("d_student." + name), kTolerance));
+  }
+};
 
 TEST_P(PublishedKl, BitDistillersForwardKlIsASumOverLabelledTokensPerSequence) {
   STERNA_REQUIRE_DATA("qat_cases/loss_kl.safetensors");
   const ReferenceSet set("qat_cases/loss_kl.safetensors");
-  const std::string name = GetParam();
-  const HeadInputs inputs = given_logits(
-      set.at(name + "/student"), set.at(name + "/teacher"), set.at(name + "/labels").to(at::kLong));
-  const double batch = static_cast<double>(inputs.labels.size(0));
-  const Outcome got = run(objective("loss = \"kl\""), inputs, {batch});
-  const double want = set.at(name + "/loss.forward").item<float>();
-  EXPECT_NEAR(got.loss, want, kTolerance * want);
-  EXPECT_TRUE(agrees(got.gradient, set.at(name + "/d_student.forward"), kTolerance));
+  expect_sum_per_sequence(set, objective("loss = \"kl\""), "forward");
 }
 
 TEST_P(PublishedKl, LlmQatsKlIsASumOverAllTokensPerSequence) {
   STERNA_REQUIRE_DATA("qat_cases/loss_kl.safetensors");
   const ReferenceSet set("qat_cases/loss_kl.safetensors");
-  const std::string name = GetParam();
-  const HeadInputs inputs = given_logits(
-      set.at(name + "/student"), set.at(name + "/teacher"), set.at(name + "/labels").to(at::kLong));
   const Objective all = objective(
       "loss = { name = \"kl\", weighting = { name = \"uniform\", mask_ignored = false } }");
-  const Outcome got = run(all, inputs, {static_cast<double>(inputs.labels.size(0))});
-  const double want = set.at(name + "/loss.llmqat").item<float>();
-  EXPECT_NEAR(got.loss, want, kTolerance * want);
-  EXPECT_TRUE(agrees(got.gradient, set.at(name + "/d_student.llmqat"), kTolerance));
+  expect_sum_per_sequence(set, all, "llmqat");
 }
 
 TEST_P(PublishedKl, BitDistillersTsldIsThePublishedOne) {

@@ -10,6 +10,7 @@
 
 #include "recipes/user_error.h"
 #include "tests/support/paths.h"
+#include "tests/support/temp_folder.h"
 #include "trainer/io/safetensors.h"
 
 namespace sterna::model {
@@ -19,11 +20,7 @@ namespace fs = std::filesystem;
 
 class Checkpoint : public testing::Test {
  protected:
-  Checkpoint() : folder_(fs::path(testing::TempDir()) / "sterna_load_test") {
-    fs::remove_all(folder_);
-    fs::copy(tests::source_dir() / "tests" / "golden" / "tiny_llama", folder_);
-  }
-  ~Checkpoint() override { fs::remove_all(folder_); }
+  Checkpoint() { fs::copy(tests::source_dir() / "tests" / "golden" / "tiny_llama", folder_); }
 
   void set(const std::string& key, const nlohmann::json& value) {
     std::ifstream in(folder_ / "config.json");
@@ -45,7 +42,7 @@ class Checkpoint : public testing::Test {
     }
   }
 
-  fs::path folder_;
+  tests::TempFolder folder_;
 };
 
 TEST_F(Checkpoint, LoadsAsItIs) {

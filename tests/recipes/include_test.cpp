@@ -1,10 +1,10 @@
 #include <filesystem>
 #include <fstream>
-#include <unistd.h>
 
 #include <gtest/gtest.h>
 
 #include "tests/recipes/widgets.h"
+#include "tests/support/temp_folder.h"
 
 namespace sterna::recipes::tests {
 namespace {
@@ -14,10 +14,7 @@ namespace fs = std::filesystem;
 /// A folder of recipes that disappears with the test.
 class Include : public testing::Test {
  protected:
-  Include() : folder_(fs::temp_directory_path() / ("sterna-include-" + std::to_string(getpid()))) {
-    fs::create_directories(folder_ / "parts");
-  }
-  ~Include() override { fs::remove_all(folder_); }
+  Include() { fs::create_directories(folder_ / "parts"); }
 
   void write(const std::string& name, const std::string& text) const {
     std::ofstream(folder_ / name) << text;
@@ -31,7 +28,7 @@ class Include : public testing::Test {
     return value;
   }
 
-  fs::path folder_;
+  sterna::tests::TempFolder folder_;
 };
 
 TEST_F(Include, TheIncludingFileWinsAndALaterIncludeBeatsAnEarlier) {

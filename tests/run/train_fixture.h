@@ -3,11 +3,27 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/program.h"
+#include "tests/support/temp_folder.h"
 #include "tests/support/tiny_model.h"
 #include "trainer/io/atomic_file.h"
 #include "trainer/io/sha256.h"
 
 namespace sterna::tests {
+
+/// `sterna train` of the run folder/runs/name on folder/model and folder/text.txt.
+inline std::vector<std::string> train_arguments(const std::filesystem::path& folder,
+                                                const std::string& name,
+                                                const std::vector<std::string>& more = {}) {
+  std::vector<std::string> all{"train",
+                               (source_dir() / "recipes/tests/tiny_kl.toml").string(),
+                               "model.path=" + (folder / "model").string(),
+                               "data.text=" + (folder / "text.txt").string(),
+                               "data.cache=" + (folder / "tokens").string(),
+                               "run.dir=" + (folder / "runs").string(),
+                               "run.name=" + name};
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
 
 /// A tiny model and text in a folder, and `sterna train` on them.
 class Training : public testing::Test {
@@ -19,15 +35,7 @@ class Training : public testing::Test {
 
   std::vector<std::string> arguments(const std::string& name,
                                      const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> all{"train",
-                                 (source_dir() / "recipes/tests/tiny_kl.toml").string(),
-                                 "model.path=" + (folder_.path() / "model").string(),
-                                 "data.text=" + (folder_.path() / "text.txt").string(),
-                                 "data.cache=" + (folder_.path() / "tokens").string(),
-                                 "run.dir=" + (folder_.path() / "runs").string(),
-                                 "run.name=" + name};
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
+    return train_arguments(folder_.path(), name, more);
   }
 
   std::filesystem::path run_folder(const std::string& name) const {
@@ -82,7 +90,7 @@ class Training : public testing::Test {
     ASSERT_EQ(train(name, last), 0) << output_;
   }
 
-  TemporaryFolder folder_;
+  TempFolder folder_;
   std::string output_;
 };
 

@@ -14,20 +14,19 @@
 #include <vector>
 
 #include "tests/support/paths.h"
+#include "tests/support/temp_folder.h"
 
 namespace sterna::tests {
 
-/// The program `sterna` as a child process, its output in a file.
-class Program {
+/// A child process, its output in a file.
+class Process {
  public:
+  /// @param words  the program (looked for in PATH where it holds no slash) and its arguments
   /// @param before_exec  called in the child, for example to set limits
-  Program(const std::vector<std::string>& arguments,
+  Process(std::vector<std::string> words,
           const std::filesystem::path& output,
           const std::function<void()>& before_exec = {})
       : output_(output) {
-    const std::string program = (binary_dir() / "sterna").string();
-    std::vector<std::string> words{program};
-    words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<char*> raw;
     for (std::string& word : words)
       raw.push_back(word.data());
@@ -39,36 +38,40 @@ class Program {
       dup2(file, STDERR_FILENO);
       if (before_exec)
         before_exec();
-      execv(program.c_str(), raw.data());
+      execvp(raw.front(), raw.data());
       _exit(127);
     }
   }
-  ~Program() {
+  ~Process() {
     if (child_ > 0) {
       ::kill(child_, SIGKILL);
       wait();
     }
   }
-  Program(const Program&) = delete;
-  Program& operator=(const Program&) = delete;
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
 
   void signal(int number) { ::kill(child_, number); }
 
   /// Exit code, or 128 + signal.
   int wait() {
-    int status = 0;
-    waitpid(child_, &status, 0);
+    if (child_ > 0)
+      waitpid(child_, &status_, 0);
     child_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_);
   }
 
-  /// True once the child has ended; then wait() must not be called.
-  bool ended(int& code) {
-    int status = 0;
-    if (waitpid(child_, &status, WNOHANG) == 0)
-      return false;
-    child_ = -1;
-    code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  /// Waits until the output holds `text`. @return false where the child ends without it
+  bool says(const std::string& text) {
+    bool alive = true;
+    while (output().find(text) == std::string::npos) {
+      if (!alive)
+        return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      if (child_ > 0 && waitpid(child_, &status_, WNOHANG) != 0)
+        child_ = -1;
+      alive = child_ > 0;
+    }
     return true;
   }
 
@@ -82,22 +85,24 @@ class Program {
  private:
   std::filesystem::path output_;
   pid_t child_ = -1;
+  int status_ = 0;
 };
 
-/// A new empty folder of this process, removed with the object.
-class TemporaryFolder {
+/// The program `sterna`.
+class Program : public Process {
  public:
-  TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "sterna-test-XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  const std::filesystem::path& path() const { return path_; }
+  Program(std::vector<std::string> arguments,
+          const std::filesystem::path& output,
+          const std::function<void()>& before_exec = {})
+      : Process(behind_sterna(std::move(arguments)), output, before_exec) {}
 
  private:
-  std::filesystem::path path_;
+  static std::vector<std::string> behind_sterna(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), (binary_dir() / "sterna").string());
+    return arguments;
+  }
 };
+
+using TemporaryFolder = TempFolder;
 
 }  // namespace sterna::tests

@@ -1,10 +1,8 @@
 #pragma once
 
-#include <cstdlib>
 #include <filesystem>
-#include <memory>
-#include <string>
 
+#include "recipes/paths.h"
 #include "tests/support/paths.h"
 
 namespace sterna::tests {
@@ -16,12 +14,7 @@ inline std::filesystem::path golden_tokenizers() {
 
 /// Where scripts/test puts SmolLM2.
 inline std::filesystem::path smollm2() {
-  const char* cache = std::getenv("STERNA_CACHE");
-  const char* home = std::getenv("HOME");
-  const std::filesystem::path folder =
-      cache != nullptr ? std::filesystem::path(cache)
-                       : std::filesystem::path(home == nullptr ? "" : home) / ".cache/sterna";
-  return folder / "models/SmolLM2-135M-Instruct.Q4_1.gguf";
+  return recipes::cache_dir() / "models/SmolLM2-135M-Instruct.Q4_1.gguf";
 }
 
 }  // namespace sterna::tests

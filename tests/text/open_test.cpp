@@ -1,11 +1,11 @@
 #include <filesystem>
 #include <fstream>
-#include <unistd.h>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include "recipes/user_error.h"
+#include "tests/support/temp_folder.h"
 #include "tests/support/tokenizers.h"
 #include "trainer/io/json.h"
 #include "trainer/text/tokenizer.h"
@@ -18,15 +18,12 @@ namespace fs = std::filesystem;
 /// A folder that may hold two tokenizers, as checkpoints of the Llama family do.
 class FolderOfTokenizers : public testing::Test {
  protected:
-  FolderOfTokenizers() { fs::create_directories(folder_); }
-  ~FolderOfTokenizers() override { fs::remove_all(folder_); }
   void put(const std::string& golden, const std::string& name) const {
     fs::copy_file(tests::golden_tokenizers() / golden, folder_ / name);
   }
   std::string chosen() const { return open_tokenizer(folder_)->fingerprint(); }
 
-  const fs::path folder_ =
-      fs::temp_directory_path() / ("sterna_open_" + std::to_string(::getpid()));
+  const tests::TempFolder folder_;
 };
 
 std::string fingerprint_of(const std::string& golden) {

@@ -1,12 +1,12 @@
 // What is not supported or damaged is refused by name.
 #include <fstream>
 #include <random>
-#include <unistd.h>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include "recipes/user_error.h"
+#include "tests/support/temp_folder.h"
 #include "tests/support/tokenizers.h"
 #include "trainer/text/chat.h"
 #include "trainer/text/gguf_pre.h"
@@ -19,13 +19,9 @@ using nlohmann::json;
 class RefusalTest : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ =
-        std::filesystem::temp_directory_path() / ("sterna-text-" + std::to_string(::getpid()));
-    std::filesystem::create_directories(folder_);
     std::ifstream file(tests::golden_tokenizers() / "llama3.json");
     root_ = json::parse(file);
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   std::unique_ptr<Tokenizer> open(const std::string& text) const {
     std::ofstream(folder_ / "tokenizer.json", std::ios::binary) << text;
@@ -46,7 +42,7 @@ class RefusalTest : public testing::Test {
     std::ofstream(folder_ / name) << root.dump();
   }
 
-  std::filesystem::path folder_;
+  tests::TempFolder folder_;
   json root_;
 };
 
