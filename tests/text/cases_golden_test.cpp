@@ -1,32 +1,14 @@
 // Ids and decoded text as Hugging Face tokenizers, SentencePiece and llama.cpp give them: on small
 // tokenizers of our own (scripts/golden/make_tokenizers.py) and on the reference sets.
-#include <fstream>
-
-#include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
-
 #include "tests/support/data.h"
 #include "tests/support/tokenizers.h"
-#include "trainer/text/tokenizer.h"
+#include "tests/text/cases.h"
 
 namespace sterna::text {
 namespace {
 
-void expect_cases(const std::filesystem::path& path, const std::filesystem::path& cases) {
-  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(path);
-  std::ifstream file(cases);
-  const nlohmann::json set = nlohmann::json::parse(file);
-  ASSERT_GT(set.at("cases").size(), 0u);
-  for (const nlohmann::json& one : set.at("cases")) {
-    const std::vector<int32_t> ids = one.at("ids");
-    const std::string text = one.at("text");
-    EXPECT_EQ(tokenizer->encode(text), ids) << text;
-    EXPECT_EQ(tokenizer->decode(ids), one.at("decoded").get<std::string>()) << text;
-  }
-}
-
 void expect_reference(const std::filesystem::path& path, const std::string& name) {
-  expect_cases(path, tests::data_dir() / "tokenizers/cases" / (name + ".json"));
+  tests::expect_cases(path, tests::data_dir() / "tokenizers/cases" / (name + ".json"));
 }
 
 class SmallTokenizer : public testing::TestWithParam<const char*> {};
@@ -35,7 +17,7 @@ TEST_P(SmallTokenizer, GivesTheIdsAndTextOfItsMaker) {
   const std::filesystem::path folder = tests::golden_tokenizers();
   const std::string file = GetParam();
   const std::string name = file.substr(0, file.find('.'));
-  expect_cases(folder / file, folder / (name + ".cases.json"));
+  tests::expect_cases(folder / file, folder / (name + ".cases.json"));
 }
 
 INSTANTIATE_TEST_SUITE_P(All,

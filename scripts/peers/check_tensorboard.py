@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Reads the event files of a run back with the tensorboard package and compares them with its
-log.jsonl where there is one. Usage: tensorboard_check.py FOLDER (needs: pip install tensorboard)"""
+log.jsonl where there is one. Usage: check_tensorboard.py FOLDER Exit code 1 where they
+differ. Needs scripts/peers/setup."""
 import json
 import pathlib
 import sys
@@ -31,15 +32,16 @@ def main() -> int:
 def compare(log: pathlib.Path, scalars: dict) -> int:
     if not log.exists():
         return 0
-    wrong = 0
+    compared = wrong = 0
     for line in log.read_text().splitlines():
         row = json.loads(line)
         for key, value in row.items():
             seen = scalars.get((key, row.get("step")))
             if seen is not None and isinstance(value, (int, float)):
+                compared += 1
                 wrong += abs(seen - value) > 1e-5 * max(1.0, abs(value))
-    print(f"log.jsonl: {wrong} values differ")
-    return 1 if wrong else 0
+    print(f"log.jsonl: {compared} values compared, {wrong} differ")
+    return 1 if wrong or not compared else 0
 
 
 if __name__ == "__main__":
