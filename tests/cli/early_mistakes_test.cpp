@@ -38,6 +38,8 @@ TEST_F(EarlyMistakes, OfTexts) {
              "none.txt: cannot be opened");
   EXPECT_HAS(error_of({"export.format=sterna", "verify.text=" + path("none.txt")}),
              "verify.text: " + path("none.txt") + ": cannot be opened");
+  EXPECT_HAS(error_of({"export.format=sterna", "verify.text=" + path("text.txt")}),
+             "verify.text: windows of 512 tokens, but the model was made for at most 256");
   EXPECT_HAS(error_of({"eval.text=" + path("text.txt"), "eval.window=16", "eval.prompts=['']"}),
              "eval.prompts: '': generate: the prompt is empty");
 }

@@ -71,7 +71,8 @@ TEST_F(Eval, MistakesShowBeforeWeightsAreRead) {
   tests::write_file(folder_ / "same/text.txt", "ab");
   tests::write_tiny_model(folder_ / "bigger", {.vocab = 258});
   const auto error_of = [&](const std::vector<std::string>& more) {
-    std::vector<std::string> all = {"eval", path("model"), "eval.text=" + path("text.txt")};
+    std::vector<std::string> all = {
+        "eval", path("model"), "eval.text=" + path("text.txt"), "eval.window=16"};
     all.insert(all.end(), more.begin(), more.end());
     EXPECT_EQ(sterna(all), kUserError);
     return err_;
@@ -82,6 +83,7 @@ TEST_F(Eval, MistakesShowBeforeWeightsAreRead) {
   EXPECT_HAS(error_of({"eval.text=['" + path("text.txt") + "', '" + path("same/text.txt") + "']"}),
              "two files are called text.txt");
   EXPECT_HAS(error_of({"eval.stride=2000"}), "stride <= window");
+  EXPECT_HAS(error_of({"eval.window=257"}), "made for at most 256 positions");
   EXPECT_HAS(error_of({"eval.reference=" + path("none")}), "none: no such file or folder");
   EXPECT_HAS(error_of({"eval.reference=" + path("bigger")}), "a vocabulary of 258");
 }

@@ -56,10 +56,13 @@ Job prepare(const Invocation& typed, const eval::EvalConfig& config, Streams str
   Job job;
   job.model = open_checkpoint(typed.paths.front(), streams);
   const auto tokenizer = text::open_tokenizer(job.model.tokenizer_path);
-  job.texts = eval::read_texts(config, *tokenizer);
+  job.texts = eval::read_texts(config, *tokenizer, job.model.config);
   if (!config.reference.empty()) {
     job.reference = open_checkpoint(config.reference, streams);
     model::require_same_tokens(job.model, *tokenizer, *job.reference, "eval.reference");
+    for (const eval::EvalText& text : job.texts)
+      eval::require_windows(
+          static_cast<int64_t>(text.ids.size()), config.options(), job.reference->config);
   }
   return job;
 }

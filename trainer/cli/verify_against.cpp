@@ -39,7 +39,8 @@ int verify_against(const Invocation& typed, Streams streams) {
   const auto wanted = recipe.section("verify").read<run::VerifyConfig>();
   recipe.reject_unknown();
   const model::CheckpointInfo trained = open_checkpoint(against, streams);
-  const auto ids = run::read_verify_ids(wanted, *text::open_tokenizer(trained.tokenizer_path));
+  const auto tokenizer = text::open_tokenizer(trained.tokenizer_path);
+  const auto ids = run::read_verify_ids(wanted, *tokenizer, trained.config);
   const exporter::ExportSource source = exporter::open_source(trained);
   const exporter::Certificate certificate = exporter::certify(folder, source);
   const auto& wrong = certificate.mismatches;

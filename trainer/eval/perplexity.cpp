@@ -163,13 +163,6 @@ void fill(const Positions& positions, EvalResult& result) {
     result.ppl_stderr = result.ppl * std::sqrt(squares / n / (n - 1));
 }
 
-void check_positions(const model::Decoder& decoder, const char* which, int64_t window) {
-  if (window > decoder.config().max_positions)
-    throw UserError("eval.window = " + std::to_string(window) + ", but " + which +
-                    " was made for at most " + std::to_string(decoder.config().max_positions) +
-                    " positions; take a smaller window");
-}
-
 void check_reference(const model::Decoder& decoder, const model::Decoder* reference) {
   if (reference == nullptr || reference->config().vocab == decoder.config().vocab)
     return;
@@ -188,8 +181,14 @@ Score parse_score(const std::string& name) {
   throw UserError("eval.score: expected all or half, found '" + name + "'");
 }
 
-void require_windows(int64_t tokens, const EvalOptions& options) {
-  cut(tokens, options);
+void require_windows(int64_t tokens,
+                     const EvalOptions& options,
+                     const model::DecoderConfig& config) {
+  const int64_t inputs = cut(tokens, options).inputs;
+  if (inputs > config.max_positions)
+    throw UserError("windows of " + std::to_string(inputs) +
+                    " tokens, but the model was made for " + "at most " +
+                    std::to_string(config.max_positions) + " positions; take a smaller window");
 }
 
 EvalResult evaluate(const model::Decoder& decoder,
@@ -199,10 +198,11 @@ EvalResult evaluate(const model::Decoder& decoder,
   const auto start = std::chrono::steady_clock::now();
   const at::NoGradGuard no_grad;
   check_reference(decoder, reference);
-  const Windows w = cut(static_cast<int64_t>(ids.size()), options);
-  check_positions(decoder, "the model", w.inputs);
+  const auto tokens = static_cast<int64_t>(ids.size());
+  require_windows(tokens, options, decoder.config());
   if (reference != nullptr)
-    check_positions(*reference, "the reference", w.inputs);
+    require_windows(tokens, options, reference->config());
+  const Windows w = cut(tokens, options);
   const Tensor text = at::tensor(at::ArrayRef<int32_t>(ids.data(), ids.size()), at::kLong)
                           .to(decoder.head_linear().weight.device());
   const int64_t batch =

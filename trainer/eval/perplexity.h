@@ -61,9 +61,11 @@ struct EvalResult {
   std::optional<Divergence> divergence;  ///< with a reference
 };
 
-/// Refuses a text of that many tokens, or options, that evaluate() would refuse.
-/// @throws recipes::UserError
-void require_windows(int64_t tokens, const EvalOptions& options);
+/// Refuses what evaluate() would refuse: a text of too few tokens, options out of range, windows
+/// that the model has no positions for. @throws recipes::UserError
+void require_windows(int64_t tokens,
+                     const EvalOptions& options,
+                     const model::DecoderConfig& config);
 
 /// Perplexity of a text, and divergence from a reference of the same vocabulary. Logits exist for
 /// some hundred tokens at a time only; sums are taken in fp64.

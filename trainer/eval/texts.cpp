@@ -4,7 +4,9 @@
 
 namespace sterna::eval {
 
-std::vector<EvalText> read_texts(const EvalConfig& config, const text::Tokenizer& tokenizer) {
+std::vector<EvalText> read_texts(const EvalConfig& config,
+                                 const text::Tokenizer& tokenizer,
+                                 const model::DecoderConfig& decoder) {
   std::vector<EvalText> texts;
   for (const std::filesystem::path& path : config.text) {
     const std::string name = path.filename().string();
@@ -17,7 +19,7 @@ std::vector<EvalText> read_texts(const EvalConfig& config, const text::Tokenizer
     options.text = {path};
     texts.push_back({name, data::read_eval_ids(options, tokenizer)});
     try {
-      require_windows(static_cast<int64_t>(texts.back().ids.size()), config.options());
+      require_windows(static_cast<int64_t>(texts.back().ids.size()), config.options(), decoder);
     } catch (const recipes::UserError& error) {
       throw recipes::UserError(path.string() + ": " + error.what());
     }

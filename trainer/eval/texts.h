@@ -15,7 +15,11 @@ struct EvalText {
 };
 
 /// Reads every file of `eval.text`, each a text of its own.
-/// @throws recipes::UserError  a file that cannot be read or gives no window, two of one name
-std::vector<EvalText> read_texts(const EvalConfig& config, const text::Tokenizer& tokenizer);
+/// @param decoder  of the model that is to be evaluated on them
+/// @throws recipes::UserError  a file that cannot be read or that evaluate() would refuse, two of
+///                             one name
+std::vector<EvalText> read_texts(const EvalConfig& config,
+                                 const text::Tokenizer& tokenizer,
+                                 const model::DecoderConfig& decoder);
 
 }  // namespace sterna::eval

@@ -28,7 +28,9 @@ eval::EvalOptions windows_of(const VerifyConfig& config) {
 
 }  // namespace
 
-std::vector<int32_t> read_verify_ids(const VerifyConfig& config, const text::Tokenizer& tokenizer) {
+std::vector<int32_t> read_verify_ids(const VerifyConfig& config,
+                                     const text::Tokenizer& tokenizer,
+                                     const model::DecoderConfig& decoder) {
   if (config.text.empty())
     return {};
   data::EvalTextOptions text;
@@ -36,7 +38,7 @@ std::vector<int32_t> read_verify_ids(const VerifyConfig& config, const text::Tok
   std::vector<int32_t> ids;
   try {
     ids = data::read_eval_ids(text, tokenizer);
-    eval::require_windows(static_cast<int64_t>(ids.size()), windows_of(config));
+    eval::require_windows(static_cast<int64_t>(ids.size()), windows_of(config), decoder);
   } catch (const recipes::UserError& error) {
     throw recipes::UserError(std::string("verify.text: ") + error.what());
   }
@@ -75,7 +77,8 @@ Delivery deliver(recipes::Recipe& recipe, const fs::path& run_folder, const fs::
   fs::remove_all(delivery.folder);
   io::publish_folder(fresh, delivery.folder);
   const auto wanted = recipe.section("verify").read<VerifyConfig>();
-  const auto ids = read_verify_ids(wanted, *text::open_tokenizer(trained.tokenizer_path));
+  const auto tokenizer = text::open_tokenizer(trained.tokenizer_path);
+  const auto ids = read_verify_ids(wanted, *tokenizer, trained.config);
   const double kld = divergence(wanted, ids, model::inspect(delivery.folder), trained);
   exporter::write_certificate(
       delivery.folder, certificate, kld < 0 ? nlohmann::json() : nlohmann::json(kld));

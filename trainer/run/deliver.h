@@ -28,8 +28,10 @@ Delivery deliver(recipes::Recipe& recipe,
                  const std::filesystem::path& checkpoint);
 
 /// Tokenizes `verify.text`; empty where that names none.
-/// @throws recipes::UserError  a file that cannot be read or gives no window
-std::vector<int32_t> read_verify_ids(const VerifyConfig& config, const text::Tokenizer& tokenizer);
+/// @throws recipes::UserError  a file that cannot be read or that evaluate() would refuse
+std::vector<int32_t> read_verify_ids(const VerifyConfig& config,
+                                     const text::Tokenizer& tokenizer,
+                                     const model::DecoderConfig& decoder);
 
 /// Mean KL divergence, in nats, of one checkpoint from another on what read_verify_ids() gave;
 /// negative where that is empty.

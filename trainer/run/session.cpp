@@ -27,7 +27,8 @@ constexpr const char* kFree[] = {"run.*",
 void require_delivery(recipes::Recipe& recipe, const Session& session) {
   if (!recipe.section("export").has("format"))
     return;
-  read_verify_ids(recipe.section("verify").read<VerifyConfig>(), *session.tokenizer);
+  const auto wanted = recipe.section("verify").read<VerifyConfig>();
+  read_verify_ids(wanted, *session.tokenizer, session.source.config);
 }
 
 void open_data(recipes::Recipe& recipe, Session& session) {
@@ -106,7 +107,7 @@ Session open_session(recipes::Recipe& recipe) {
   const bool self = s.teacher.path.empty() || s.teacher.path == s.model.path;
   session.teacher_source = self ? session.source : open_checkpoint(s.teacher.path, session);
   require_fitting_models(session);
-  session.texts = eval::read_texts(s.eval, *session.tokenizer);
+  session.texts = eval::read_texts(s.eval, *session.tokenizer, session.source.config);
   require_delivery(recipe, session);
   open_data(recipe, session);
   return session;
