@@ -1,12 +1,13 @@
 #pragma once
 
-#include <array>
 #include <cstddef>
-#include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+
+struct evp_md_ctx_st;  // OpenSSL's EVP_MD_CTX
 
 namespace sterna::io {
 
@@ -20,10 +21,10 @@ class Sha256 {
   std::string hex();
 
  private:
-  void block(const uint8_t* data);
-  std::array<uint32_t, 8> state_;
-  std::array<uint8_t, 64> buffer_;
-  uint64_t size_ = 0;
+  struct Free {
+    void operator()(evp_md_ctx_st* context) const;
+  };
+  std::unique_ptr<evp_md_ctx_st, Free> context_;
 };
 
 std::string sha256_hex(std::span<const std::byte> bytes);
