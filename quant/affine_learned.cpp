@@ -42,10 +42,15 @@ class AffineLearned final : public Quantizer {
         init_(parse_init(config.init)),
         codes_(config.bits, parse_scale_dtype(config.scale_dtype)) {}
 
-  void init(const Tensor& w) override {
+  void allocate(const Tensor& w) override {
     const Groups groups("affine_learned", w, config_.group);
     scale_ = at::ones(groups.scales_shape());
     zero_ = at::zeros(groups.scales_shape());
+  }
+
+  void init(const Tensor& w) override {
+    allocate(w);
+    const Groups groups("affine_learned", w, config_.group);
     auto* scale = scale_.mutable_data_ptr<float>();
     auto* zero = zero_.mutable_data_ptr<float>();
     const float* x = w.const_data_ptr<float>();

@@ -32,12 +32,19 @@ class MinmaxAsym final : public Quantizer {
         init_(parse_init(config.init)),
         codes_(config.bits, parse_scale_dtype(config.scale_dtype)) {}
 
-  void init(const Tensor& w) override {
+  void allocate(const Tensor& w) override {
     if (init_ != Init::kMse)
       return;
     const Groups groups("minmax_asym", w, config_.group);
     clip_ = at::ones(groups.scales_shape());
     zero_ = at::zeros(groups.scales_shape());
+  }
+
+  void init(const Tensor& w) override {
+    if (init_ != Init::kMse)
+      return;
+    allocate(w);
+    const Groups groups("minmax_asym", w, config_.group);
     const float* x = w.const_data_ptr<float>();
     const int64_t n = groups.length();
     const auto keep = [&](const AsymCodes::Searched& found, int64_t at) {

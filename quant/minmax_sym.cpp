@@ -67,11 +67,16 @@ class MinmaxSym final : public Quantizer {
         hi_(static_cast<float>((int64_t{1} << (config.bits - 1)) - 1)),
         lo_(config.full_range ? -hi_ - 1 : -hi_) {}
 
+  void allocate(const Tensor& w) override {
+    if (init_ == Init::kMse)
+      clip_ = at::ones(Groups("minmax_sym", w, config_.group).scales_shape());
+  }
+
   void init(const Tensor& w) override {
     if (init_ != Init::kMse)
       return;
+    allocate(w);
     const Groups groups("minmax_sym", w, config_.group);
-    clip_ = at::ones(groups.scales_shape());
     auto* clip = clip_.mutable_data_ptr<float>();
     const float* x = w.const_data_ptr<float>();
     const auto search = [&](const Extent& full, int64_t at, const auto& error) {

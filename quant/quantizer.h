@@ -35,10 +35,15 @@ class Quantizer {
  public:
   virtual ~Quantizer() = default;
 
-  /// Sets the learned tensors from a weight; called once, before the first encode(). A quantizer
-  /// that learns nothing does nothing.
+  /// Sets the learned tensors from a weight, which may take a search; called once, before the first
+  /// encode(). A quantizer that learns nothing does nothing.
   /// @param w  fp32 [N, K], contiguous
-  virtual void init(const Tensor& w) { (void)w; }
+  virtual void init(const Tensor& w) { allocate(w); }
+
+  /// Gives parameters() and buffers() their shapes and nothing else, in no time: what a checkpoint
+  /// is restored into, in place of init(). To be written where init() sets tensors.
+  /// @param w  as for init(); its values are not looked at
+  virtual void allocate(const Tensor& w) { (void)w; }
 
   /// @param w  fp32 [N, K] master weight, contiguous, finite
   virtual Encoded encode(const Tensor& w) const = 0;

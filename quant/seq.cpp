@@ -81,9 +81,13 @@ class Seq final : public Quantizer {
     }
   }
 
+  void allocate(const Tensor& w) override {
+    alpha_ = at::ones(Groups("seq", w, config_.group).scales_shape());
+  }
+
   void init(const Tensor& w) override {
+    allocate(w);
     const Groups groups("seq", w, config_.group);
-    alpha_ = at::ones(groups.scales_shape());
     auto* alpha = alpha_.mutable_data_ptr<float>();
     const float* x = w.const_data_ptr<float>();
     const int64_t n = groups.length();

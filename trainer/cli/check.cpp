@@ -1,8 +1,8 @@
 #include <ostream>
-#include <set>
 
 #include "trainer/cli/command.h"
 #include "trainer/cli/plan_table.h"
+#include "trainer/model/quantizers.h"
 #include "trainer/run/session.h"
 
 namespace sterna::cli {
@@ -12,9 +12,6 @@ constexpr int64_t kMostSamples = 1000;
 
 std::vector<PlannedMatrix> matrices_of(const model::DecoderConfig& config) {
   model::Decoder decoder(config, at::kFloat);
-  std::set<std::string> in_blocks;
-  for (const quant::Linear* linear : decoder.linears())
-    in_blocks.insert(linear->name + ".weight");
   std::vector<PlannedMatrix> matrices;
   for (const model::Parameter& p : decoder.parameters()) {
     if (!p.matrix || p.shape.size() != 2)
@@ -23,7 +20,7 @@ std::vector<PlannedMatrix> matrices_of(const model::DecoderConfig& config) {
     m.tensor = p.name;
     m.rows = p.shape[0];
     m.columns = p.shape[1];
-    m.place = in_blocks.contains(p.name) ? quant::Place::kBlock : quant::Place::kOutside;
+    m.place = model::place_of(p);
     matrices.push_back(std::move(m));
   }
   return matrices;

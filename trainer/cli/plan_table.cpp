@@ -6,14 +6,10 @@
 #include <tuple>
 
 #include "quant/encoded.h"
+#include "trainer/model/quantizers.h"
 
 namespace sterna::cli {
 namespace {
-
-std::string module_of(const std::string& tensor) {
-  constexpr std::string_view kSuffix = ".weight";
-  return tensor.ends_with(kSuffix) ? tensor.substr(0, tensor.size() - kSuffix.size()) : tensor;
-}
 
 std::string shape_of(const PlannedMatrix& m) {
   return "[" + std::to_string(m.rows) + ", " + std::to_string(m.columns) + "]";
@@ -26,12 +22,12 @@ double bits_of_zeros(quant::Quantizer& quantizer, const PlannedMatrix& m) {
   const bool whole = quantizer.group(m.columns) == 0;
   const at::Tensor w =
       at::zeros({whole ? m.rows : std::min(m.rows, kFewRows), m.columns}, at::kFloat);
-  quantizer.init(w);
+  quantizer.allocate(w);
   return quant::bits_per_weight(quantizer.encode(w));
 }
 
 void fill(const quant::Plan& plan, PlannedMatrix& m) {
-  const std::string module = module_of(m.tensor);
+  const std::string module = model::module_of(m.tensor);
   m.rule = plan.rule_of(module, m.place);
   m.scheme = plan.scheme_of(module, m.place);
   m.bits_per_weight = kFullPrecisionBits;
@@ -104,7 +100,7 @@ struct Total {
 void fill_plan(const quant::Plan& plan, std::vector<PlannedMatrix>& matrices) {
   std::vector<std::string> modules;
   for (const PlannedMatrix& m : matrices)
-    modules.push_back(module_of(m.tensor));
+    modules.push_back(model::module_of(m.tensor));
   plan.require_matches(modules);
   for (PlannedMatrix& m : matrices) {
     try {

@@ -1,31 +1,13 @@
 #include <iomanip>
 #include <ostream>
-#include <set>
 
-#include "quant/plan.h"
 #include "trainer/cli/checkpoint.h"
 #include "trainer/export/export.h"
 #include "trainer/model/plan_fits.h"
+#include "trainer/model/quantizers.h"
 
 namespace sterna::cli {
 namespace {
-
-/// Weight matrices that a plan may quantize: module path and place.
-std::vector<std::pair<std::string, quant::Place>> matrices(const model::DecoderConfig& config) {
-  model::Decoder decoder(config, at::kFloat);
-  std::set<std::string> in_blocks;
-  for (const quant::Linear* linear : decoder.linears())
-    in_blocks.insert(linear->name);
-  std::vector<std::pair<std::string, quant::Place>> result;
-  for (const model::Parameter& p : decoder.parameters()) {
-    const std::string module = p.name.substr(0, p.name.rfind('.'));
-    if (p.matrix) {
-      result.emplace_back(
-          module, in_blocks.count(module) != 0 ? quant::Place::kBlock : quant::Place::kOutside);
-    }
-  }
-  return result;
-}
 
 struct Totals {
   double weights = 0;
@@ -34,11 +16,10 @@ struct Totals {
   std::string worst_name;
 };
 
-void quantize_one(const std::string& module,
+void quantize_one(const std::string& name,
                   quant::Quantizer& quantizer,
                   model::Weights& weights,
                   Totals& totals) {
-  const std::string name = module + ".weight";
   at::Tensor& w = weights.tensors.at(name);
   quantizer.init(w);
   const quant::Encoded encoded = quantizer.encode(w);
@@ -82,14 +63,13 @@ int run(const Invocation& typed, Streams streams) {
                              ": exists already; choose another folder or remove it");
   const quant::Plan plan = read_plan(typed);
   const model::CheckpointInfo info = open_checkpoint(typed.paths.front(), streams);
-  const auto all = matrices(info.config);
   model::Decoder shapes(info.config, at::kFloat);
   model::require_plan_fits(plan, shapes);
   exporter::ExportSource source = exporter::open_source(info);
   Totals totals;
-  for (const auto& [module, place] : all) {
-    if (const auto quantizer = plan.build(module, place))
-      quantize_one(module, *quantizer, source.weights, totals);
+  for (const model::Parameter& parameter : shapes.parameters()) {
+    if (const auto quantizer = model::build_quantizer(plan, parameter))
+      quantize_one(parameter.name, *quantizer, source.weights, totals);
   }
   const auto format = exporter::formats().make_default("sterna");
   exporter::export_folder(source, *format, target);

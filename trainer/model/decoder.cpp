@@ -138,20 +138,21 @@ std::vector<quant::Linear*> Decoder::linears_of_layer(int64_t index) {
 std::vector<Parameter> Decoder::parameters() {
   const DecoderConfig& c = body_->config;
   std::vector<Parameter> list;
+  int64_t layer = -1;
   const auto add_norm = [&](const std::string& path, RmsNorm& norm) {
-    list.push_back({path + ".weight", {c.width}, &norm.weight, &norm.grad, false});
+    list.push_back({path + ".weight", {c.width}, &norm.weight, &norm.grad, false, layer});
   };
   const auto add_linear = [&](quant::Linear& l, int64_t n, int64_t k, bool bias) {
-    list.push_back({l.name + ".weight", {n, k}, &l.weight, &l.grad, true});
+    list.push_back({l.name + ".weight", {n, k}, &l.weight, &l.grad, true, layer});
     if (bias)
-      list.push_back({l.name + ".bias", {n}, &l.bias, &l.bias_grad, false});
+      list.push_back({l.name + ".bias", {n}, &l.bias, &l.bias_grad, false, layer});
   };
   const int64_t q_width = c.heads * c.head_dim;
   const int64_t kv_width = c.kv_heads * c.head_dim;
   add_linear(body_->embedding, c.vocab, c.width, false);
-  for (int64_t i = 0; i < c.layers; ++i) {
-    Block& b = body_->blocks[i];
-    const std::string path = "model.layers." + std::to_string(i) + ".";
+  for (layer = 0; layer < c.layers; ++layer) {
+    Block& b = body_->blocks[layer];
+    const std::string path = "model.layers." + std::to_string(layer) + ".";
     add_norm(path + "input_layernorm", b.attention_norm);
     add_linear(b.q, q_width, c.width, c.attention_bias);
     add_linear(b.k, kv_width, c.width, c.attention_bias);
@@ -162,6 +163,7 @@ std::vector<Parameter> Decoder::parameters() {
     add_linear(b.up, c.inner, c.width, c.mlp_bias);
     add_linear(b.down, c.width, c.inner, c.mlp_bias);
   }
+  layer = -1;
   add_norm("model.norm", body_->norm);
   if (!c.tied)
     add_linear(body_->head, c.vocab, c.width, false);

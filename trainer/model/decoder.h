@@ -24,6 +24,7 @@ struct Parameter {
   Tensor* grad;   ///< into the model: set it to fp32 zeros to train, to undefined to freeze;
                   ///< backward adds to it in place
   bool matrix;    ///< a weight of a quant::Linear, the head or the embedding: may be quantized
+  int64_t layer;  ///< block that it belongs to; -1: embedding, final norm or head
 };
 
 /// A causal transformer as a list of layers one can step through: teacher and student advance side

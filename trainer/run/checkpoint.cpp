@@ -4,6 +4,7 @@
 #include "trainer/io/atomic_file.h"
 #include "trainer/io/safetensors.h"
 #include "trainer/io/sha256.h"
+#include "trainer/model/quantizers.h"
 
 namespace sterna::run {
 namespace {
@@ -23,29 +24,22 @@ Named learned_of(Student& student) {
   for (const Slot& slot : student.slots())
     if (slot.quantizer)
       for (const quant::NamedTensor& each : slot.quantizer->parameters())
-        result.emplace(slot.name + ".quant." + each.name, each.tensor);
+        result.emplace(model::quantizer_tensor(slot.name, each.name), each.tensor);
   return result;
 }
 
+// With the scales in use: a reader recomputes them and must find the same bits.
 Named buffers_of(Student& student) {
   Named result;
-  for (const Slot& slot : student.slots())
-    if (slot.quantizer)
-      for (const quant::NamedTensor& each : slot.quantizer->buffers())
-        result.emplace(slot.name + ".quant." + each.name, each.tensor);
-  return result;
-}
-
-// The scales in use: a reader recomputes them and must find the same bits.
-Named buffers_and_scales_of(Student& student) {
-  Named result = buffers_of(student);
   for (const Slot& slot : student.slots()) {
     if (!slot.quantizer)
       continue;
+    for (const quant::NamedTensor& each : slot.quantizer->buffers())
+      result.emplace(model::quantizer_tensor(slot.name, each.name), each.tensor);
     const quant::Encoded encoded = slot.quantizer->encode(slot.master);
-    result.emplace(slot.name + ".quant.scales_in_use", encoded.scales);
+    result.emplace(model::quantizer_tensor(slot.name, model::kScalesInUse), encoded.scales);
     if (encoded.zeros.defined())
-      result.emplace(slot.name + ".quant.zeros_in_use", encoded.zeros);
+      result.emplace(model::quantizer_tensor(slot.name, model::kZerosInUse), encoded.zeros);
   }
   return result;
 }
@@ -73,17 +67,16 @@ void write_kind(const fs::path& folder,
   manifest.files[file] = io::sha256_of_file(folder / file);
 }
 
-void restore_kind(const fs::path& checkpoint,
-                  const model::Manifest& manifest,
-                  const std::string& kind,
-                  const Named& targets) {
-  const Named stored = model::read_kind(checkpoint, manifest, kind);
-  for (const auto& [name, target] : targets) {
+void restore_masters(const fs::path& checkpoint,
+                     const model::Manifest& manifest,
+                     Student& student) {
+  const Named stored = model::read_kind(checkpoint, manifest, "master");
+  for (const auto& [name, target] : masters_of(student)) {
     const auto at = stored.find(name);
     if (at == stored.end() || at->second.sizes() != target.sizes())
-      throw io::FileError(checkpoint.string() + ": " + kind + " " + name +
+      throw io::FileError(checkpoint.string() + ": master " + name +
                           (at == stored.end() ? " is absent" : " has another shape") +
-                          ": was the model or [quant] changed since?");
+                          ": was the model changed since?");
     Tensor(target).copy_(at->second);
   }
 }
@@ -106,7 +99,7 @@ fs::path save_checkpoint(const fs::path& run,
   header.files.clear();
   write_kind(temporary, header, "master", masters_of(student));
   write_kind(temporary, header, "quant", learned_of(student));
-  write_kind(temporary, header, "buffer", buffers_and_scales_of(student));
+  write_kind(temporary, header, "buffer", buffers_of(student));
   Named first;
   Named second;
   for (const auto& [tensor, moments] : optimizer.moments()) {
@@ -126,16 +119,18 @@ void restore_checkpoint(const fs::path& checkpoint,
                         Student& student,
                         Optimizer& optimizer) {
   const at::NoGradGuard no_grad;
-  restore_kind(checkpoint, manifest, "master", masters_of(student));
-  restore_kind(checkpoint, manifest, "quant", learned_of(student));
-  restore_kind(checkpoint, manifest, "buffer", buffers_of(student));
+  restore_masters(checkpoint, manifest, student);
+  const model::StoredQuantizers stored(checkpoint, manifest);
+  for (Slot& slot : student.slots()) {
+    if (slot.quantizer)
+      stored.restore(*slot.quantizer, slot.name, slot.master);
+    slot.stale = true;
+  }
   const Named first = model::read_kind(checkpoint, manifest, "moment1");
   Named second = model::read_kind(checkpoint, manifest, "moment2");
   optimizer.moments().clear();
   for (const auto& [name, tensor] : first)
     optimizer.moments()[name] = {tensor, second.at(name)};
-  for (Slot& slot : student.slots())
-    slot.stale = true;
 }
 
 void prune_checkpoints(const fs::path& run, int64_t keep_last, const std::string& best) {

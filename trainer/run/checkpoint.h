@@ -17,7 +17,8 @@ std::filesystem::path save_checkpoint(const std::filesystem::path& run,
                                       Student& student,
                                       Optimizer& optimizer);
 
-/// Puts masters, quantizers' tensors and moments back in place, bit for bit.
+/// Puts masters, quantizers' tensors and moments back in place, bit for bit; stands in for
+/// Student::init_quantizers().
 /// @throws io::FileError  naming a tensor that is absent or of another shape
 void restore_checkpoint(const std::filesystem::path& checkpoint,
                         const model::Manifest& manifest,

@@ -2,6 +2,7 @@
 
 #include "recipes/glob.h"
 #include "trainer/export/format.h"
+#include "trainer/model/quantizers.h"
 #include "trainer/run/deliver.h"
 #include "trainer/run/session_checks.h"
 
@@ -116,9 +117,8 @@ Session open_session(recipes::Recipe& recipe) {
 void load_models(Session& session) {
   const Settings& s = session.settings;
   model::Weights weights = model::read_weights(session.source);
-  const auto quantizer_of = [&](const std::string& name) {
-    return session.plan.build(without_suffix(name),
-                              layer_of(name) < 0 ? quant::Place::kOutside : quant::Place::kBlock);
+  const auto quantizer_of = [&](const model::Parameter& parameter) {
+    return model::build_quantizer(session.plan, parameter);
   };
   session.student =
       std::make_unique<Student>(model::Decoder(session.source.config, parse_dtype(s.model.dtype)),

@@ -1,8 +1,7 @@
 #include "trainer/run/student.h"
 
-#include <cctype>
-
 #include "recipes/glob.h"
+#include "trainer/model/quantizers.h"
 
 namespace sterna::run {
 namespace {
@@ -39,7 +38,7 @@ Student::Student(model::Decoder decoder,
   for (const model::Parameter& parameter : decoder_.parameters()) {
     Slot slot;
     slot.name = parameter.name;
-    slot.layer = layer_of(parameter.name);
+    slot.layer = parameter.layer;
     slot.matrix = parameter.matrix;
     slot.value = parameter.value;
     slot.grad = parameter.grad;
@@ -48,7 +47,7 @@ Student::Student(model::Decoder decoder,
     const at::ScalarType dtype = slot.matrix ? decoder_.compute_dtype() : at::kFloat;
     *slot.value = at::empty(slot.master.sizes(), dtype);
     if (slot.matrix)
-      slot.quantizer = quantizer_of(slot.name);
+      slot.quantizer = quantizer_of(parameter);
     const bool free = !frozen(slot.name, freezing.patterns);
     slot.trains_master = free && !freezing.only_quantizers;
     slot.trains_quantizer = free && slot.quantizer && !slot.quantizer->parameters().empty();
@@ -176,7 +175,7 @@ std::vector<Trained> gradients(const std::vector<Slot*>& slots) {
                 learned.size(),
                 " parameters");
     for (size_t i = 0; i < learned.size(); ++i)
-      result.push_back({slot->name + ".quant." + learned[i].name,
+      result.push_back({model::quantizer_tensor(slot->name, learned[i].name),
                         learned[i].tensor,
                         back.params[i].contiguous(),
                         {},
@@ -187,27 +186,9 @@ std::vector<Trained> gradients(const std::vector<Slot*>& slots) {
   return result;
 }
 
-std::string without_suffix(const std::string& name) {
-  constexpr std::string_view kSuffix = ".weight";
-  return name.ends_with(kSuffix) ? name.substr(0, name.size() - kSuffix.size()) : name;
-}
-
 bool freezes(const std::string& pattern, const std::string& name) {
   return recipes::glob_matches(pattern, name) ||
-         recipes::glob_matches(pattern, without_suffix(name));
-}
-
-int64_t layer_of(const std::string& name) {
-  size_t begin = 0;
-  while (begin < name.size()) {
-    const size_t end = std::min(name.find('.', begin), name.size());
-    const std::string part = name.substr(begin, end - begin);
-    if (!part.empty() &&
-        std::all_of(part.begin(), part.end(), [](unsigned char c) { return std::isdigit(c) != 0; }))
-      return std::stoll(part);
-    begin = end + 1;
-  }
-  return -1;
+         recipes::glob_matches(pattern, model::module_of(name));
 }
 
 at::ScalarType parse_dtype(const std::string& name) {

@@ -12,8 +12,8 @@
 
 namespace sterna::run {
 
-/// Builds the quantizer of the weight matrix of that name, or null where it stays unquantized.
-using QuantizerOf = std::function<std::unique_ptr<quant::Quantizer>(const std::string& name)>;
+/// Builds the quantizer of a parameter, or null where it stays unquantized.
+using QuantizerOf = std::function<std::unique_ptr<quant::Quantizer>(const model::Parameter&)>;
 
 /// Which parameters are trained.
 struct Freezing {
@@ -93,12 +93,6 @@ void drop_grad(const std::vector<Slot*>& slots);
 /// What the optimizer is to move, in a fixed order: masters, each followed by what its quantizer
 /// learns. Gradients of Wq pass through the quantizers here; moments are left undefined.
 std::vector<Trained> gradients(const std::vector<Slot*>& slots);
-
-/// Number of the block in a Hugging Face parameter name; -1 where there is none.
-int64_t layer_of(const std::string& name);
-
-/// The module path of a parameter: its name without ".weight".
-std::string without_suffix(const std::string& name);
 
 /// True where a pattern of `train.freeze` names this parameter, with or without ".weight".
 bool freezes(const std::string& pattern, const std::string& name);

@@ -1,0 +1,82 @@
+#include "trainer/model/quantizers.h"
+
+namespace sterna::model {
+
+std::string module_of(const std::string& parameter) {
+  constexpr std::string_view kSuffix = ".weight";
+  return parameter.ends_with(kSuffix) ? parameter.substr(0, parameter.size() - kSuffix.size())
+                                      : parameter;
+}
+
+quant::Place place_of(const Parameter& parameter) {
+  return parameter.layer < 0 ? quant::Place::kOutside : quant::Place::kBlock;
+}
+
+std::unique_ptr<quant::Quantizer> build_quantizer(const quant::Plan& plan,
+                                                  const Parameter& parameter) {
+  if (!parameter.matrix)
+    return nullptr;
+  return plan.build(module_of(parameter.name), place_of(parameter));
+}
+
+std::vector<std::string> quantizable_modules(Decoder& decoder) {
+  std::vector<std::string> modules;
+  for (const Parameter& parameter : decoder.parameters())
+    if (parameter.matrix)
+      modules.push_back(module_of(parameter.name));
+  return modules;
+}
+
+std::string quantizer_tensor(const std::string& parameter, const std::string& name) {
+  return parameter + ".quant." + name;
+}
+
+StoredQuantizers::StoredQuantizers(const std::filesystem::path& checkpoint,
+                                   const Manifest& manifest)
+    : checkpoint_(checkpoint),
+      learned_(read_kind(checkpoint, manifest, "quant")),
+      buffers_(read_kind(checkpoint, manifest, "buffer")) {}
+
+const Tensor& StoredQuantizers::need(const Named& tensors, const std::string& name) const {
+  const auto found = tensors.find(name);
+  if (found == tensors.end())
+    throw io::FileError(checkpoint_.string() + ": " + name +
+                        " is absent, though the recipe's quantizer has it: was the model or "
+                        "[quant] changed since?");
+  return found->second;
+}
+
+void StoredQuantizers::restore(quant::Quantizer& quantizer,
+                               const std::string& parameter,
+                               const Tensor& master) const {
+  quantizer.allocate(master);
+  const auto fill = [&](const std::vector<quant::NamedTensor>& targets, const Named& stored) {
+    for (const quant::NamedTensor& each : targets) {
+      const std::string name = quantizer_tensor(parameter, each.name);
+      const Tensor& value = need(stored, name);
+      if (value.sizes() != each.tensor.sizes())
+        throw io::FileError(checkpoint_.string() + ": " + name +
+                            " has another shape than the recipe's quantizer gives it: was the "
+                            "model or [quant] changed since?");
+      Tensor(each.tensor).copy_(value);
+    }
+  };
+  fill(quantizer.parameters(), learned_);
+  fill(quantizer.buffers(), buffers_);
+}
+
+void StoredQuantizers::require_scales(const quant::Encoded& encoded,
+                                      const std::string& parameter) const {
+  const auto equal = [&](const Tensor& computed, const char* name) {
+    return at::equal(computed, need(buffers_, quantizer_tensor(parameter, name)));
+  };
+  const bool scales = equal(encoded.scales, kScalesInUse);
+  const bool zeros = !encoded.zeros.defined() || equal(encoded.zeros, kZerosInUse);
+  if (!scales || !zeros)
+    throw io::FileError(checkpoint_.string() + ": " + parameter + ": this program computes other " +
+                        (scales ? "zero points" : "scales") +
+                        " than the one that trained it stored; use the version that the manifest "
+                        "names");
+}
+
+}  // namespace sterna::model
