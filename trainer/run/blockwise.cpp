@@ -23,8 +23,8 @@ constexpr double kEps = 1e-8;  // of a token's power, against all-zero targets
 // Gradients of a mean over millions of outputs are small; AdamW's usual 1e-8 would damp them.
 constexpr double kAdamEps = 1e-15;
 
-double mean_square(const Tensor& x) {
-  return x.square().mean(at::kDouble).item<double>();
+double sum_of_squares(const Tensor& x) {
+  return x.square().sum(at::kDouble).item<double>();
 }
 
 /// Error of a batch and its gradient for `out`.
@@ -38,7 +38,7 @@ double error(const std::string& loss, const Tensor& out, const Tensor& target, T
     return value;
   }
   d_out = difference * (2.0 / static_cast<double>(out.numel()));
-  return mean_square(difference);
+  return sum_of_squares(difference) / static_cast<double>(difference.numel());
 }
 
 }  // namespace
@@ -74,45 +74,55 @@ Tensor Blockwise::forward(const model::Decoder& decoder, const Tensor& x) const 
   return decoder.layer(block_, x, positions_, *cache);
 }
 
+int64_t Blockwise::batches() const {
+  return (config_.samples + config_.batch - 1) / config_.batch;
+}
+
+/// The part of a stream that one batch works on; the last may be short.
+Tensor Blockwise::rows(const Tensor& stream, int64_t batch) const {
+  const int64_t first = batch * config_.batch;
+  return stream.narrow(0, first, std::min(config_.batch, config_.samples - first));
+}
+
 void Blockwise::start(int64_t block) {
   const at::NoGradGuard no_grad;
   student_.materialize();
-  std::vector<Tensor> student_parts;
-  std::vector<Tensor> teacher_parts;
-  for (int64_t next = 0; next < config_.samples; next += config_.batch) {
+  for (int64_t i = 0; i < batches(); ++i) {
+    const int64_t first = i * config_.batch;
     Tensor inputs;
     Tensor labels;
-    const int64_t count = std::min(config_.batch, config_.samples - next);
-    to_tensors(samples_, next, count, inputs, labels);
-    student_parts.push_back(student_.decoder().embed(inputs).to(at::kFloat));
-    teacher_parts.push_back(teacher_.embed(inputs).to(at::kFloat));
+    to_tensors(samples_, first, std::min(config_.batch, config_.samples - first), inputs, labels);
+    if (i == 0) {
+      teacher_x_ = at::empty({config_.samples, inputs.size(1), teacher_.config().width});
+      student_x_ = config_.input == "full" ? Tensor() : at::empty_like(teacher_x_);
+      positions_ = at::arange(inputs.size(1), at::kLong);
+    }
+    rows(teacher_x_, i).copy_(teacher_.embed(inputs));
+    if (student_x_.defined())
+      rows(student_x_, i).copy_(student_.decoder().embed(inputs));
   }
-  student_x_ = at::cat(student_parts);
-  teacher_x_ = at::cat(teacher_parts);
-  positions_ = at::arange(student_x_.size(1), at::kLong);
-  block_ = 0;
-  while (block_ < block) {
+  for (block_ = 0; block_ < block; ++block_) {
     SignalWatch::check();
-    target_ = Tensor();
-    advance();
+    advance_teacher(teacher_x_);
+    advance_student();
   }
 }
 
-void Blockwise::advance() {
+void Blockwise::advance_teacher(Tensor& out) {
+  const at::NoGradGuard no_grad;
+  for (int64_t i = 0; i < batches(); ++i)
+    rows(out, i).copy_(forward(teacher_, rows(teacher_x_, i)));
+}
+
+void Blockwise::advance_student() {
   const at::NoGradGuard no_grad;
   materialize(student_.of_layer(block_));
-  for (int64_t next = 0; next < config_.samples; next += config_.batch) {
-    const int64_t count = std::min(config_.batch, config_.samples - next);
-    if (!target_.defined()) {
-      Tensor x = teacher_x_.narrow(0, next, count);
-      x.copy_(forward(teacher_, x));
-    }
-    Tensor x = student_x_.narrow(0, next, count);
+  if (!student_x_.defined())
+    return;
+  for (int64_t i = 0; i < batches(); ++i) {
+    Tensor x = rows(student_x_, i);
     x.copy_(forward(student_.decoder(), x));
   }
-  if (target_.defined())
-    teacher_x_ = target_;
-  ++block_;
 }
 
 std::vector<Slot*> Blockwise::trained_slots() {
@@ -123,19 +133,23 @@ std::vector<Slot*> Blockwise::trained_slots() {
   return result;
 }
 
+/// Mean square of what the full-precision block adds; batch by batch, for want of a fourth stream.
+double Blockwise::power_of_block() const {
+  const at::NoGradGuard no_grad;
+  double sum = 0;
+  for (int64_t i = 0; i < batches(); ++i)
+    sum += sum_of_squares(rows(target_, i) - rows(teacher_x_, i));
+  return sum / static_cast<double>(target_.numel());
+}
+
 BlockReport Blockwise::run(const BlockProgress& progress) {
   BlockReport report;
   report.block = block_;
   Stopwatch watch;
-  {
-    const at::NoGradGuard no_grad;
+  if (!target_.defined())
     target_ = at::empty_like(teacher_x_);
-    for (int64_t next = 0; next < config_.samples; next += config_.batch) {
-      const int64_t count = std::min(config_.batch, config_.samples - next);
-      target_.narrow(0, next, count).copy_(forward(teacher_, teacher_x_.narrow(0, next, count)));
-    }
-    power_ = config_.loss == "mse" ? std::max(mean_square(target_ - teacher_x_), kEps) : 1.0;
-  }
+  advance_teacher(target_);
+  power_ = config_.loss == "mse" ? std::max(power_of_block(), kEps) : 1.0;
   const std::vector<Slot*> slots = trained_slots();
   Stopwatch training;
   if (!slots.empty()) {
@@ -151,7 +165,9 @@ BlockReport Blockwise::run(const BlockProgress& progress) {
     drop_grad(slots);
   }
   training.lap(report.train_ms);
-  advance();
+  advance_student();
+  std::swap(teacher_x_, target_);
+  ++block_;
   watch.lap(report.total_ms);
   return report;
 }
@@ -159,15 +175,14 @@ BlockReport Blockwise::run(const BlockProgress& progress) {
 void Blockwise::train(const std::vector<Slot*>& slots,
                       BlockReport& report,
                       const BlockProgress& progress) {
-  const int64_t batches = config_.samples / std::min(config_.batch, config_.samples);
-  const int64_t steps = batches * config_.epochs;
+  const int64_t steps = batches() * config_.epochs;
   const Schedule schedule{"cosine", steps, 0, config_.lr_final};
   Optimizer optimizer({0.9, 0.999, kAdamEps, 0.0}, /*clip=*/0);
   double tail = 0;
   int64_t tail_steps = 0;
   for (int64_t i = 0; i < steps; ++i) {
     SignalWatch::check();
-    const double value = step(slots, i % batches * config_.batch, report);
+    const double value = step(slots, i % batches(), report);
     Stopwatch watch;
     std::vector<Trained> trained = gradients(slots);
     watch.lap(report.quant_ms);
@@ -178,7 +193,7 @@ void Blockwise::train(const std::vector<Slot*>& slots,
     touch(slots);
     if (i == 0)
       report.error_before = value;
-    if (i >= steps - std::max<int64_t>(batches / 4, 1)) {
+    if (i >= steps - std::max<int64_t>(batches() / 4, 1)) {
       tail += value;
       ++tail_steps;
     }
@@ -188,21 +203,19 @@ void Blockwise::train(const std::vector<Slot*>& slots,
   report.error_after = tail / static_cast<double>(tail_steps);
 }
 
-double Blockwise::step(const std::vector<Slot*>& slots, int64_t first, BlockReport& report) {
+double Blockwise::step(const std::vector<Slot*>& slots, int64_t batch, BlockReport& report) {
   Stopwatch watch;
   materialize(slots);
   zero_grad(slots);
   watch.lap(report.quant_ms);
-  const int64_t count = std::min(config_.batch, config_.samples);
-  const Tensor& stream = config_.input == "full" ? teacher_x_ : student_x_;
-  const Tensor in = stream.narrow(0, first, count);
+  const Tensor in = rows(student_x_.defined() ? student_x_ : teacher_x_, batch);
   const at::AutoGradMode grad_mode(true);
   const Tensor out = forward(student_.decoder(), in);
   Tensor d_out;
   double value = 0;
   {
     const at::NoGradGuard no_grad;
-    value = error(config_.loss, out.detach(), target_.narrow(0, first, count), d_out);
+    value = error(config_.loss, out.detach(), rows(target_, batch), d_out);
   }
   pull(in, out, d_out);
   return value / power_;

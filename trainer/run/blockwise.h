@@ -25,8 +25,8 @@ struct BlockReport {
 using BlockProgress = std::function<void(int64_t, int64_t, double)>;
 
 /// Block-wise reconstruction: one decoder block after the other is trained so that its output
-/// equals the full-precision block's. Holds one layer's activations of all samples, for teacher
-/// and student, in fp32.
+/// equals the full-precision block's. Holds three streams, in fp32 and for all samples: the block's
+/// input in student and teacher and its target (two where the input is the teacher's anyhow).
 class Blockwise {
  public:
   /// @param teacher  the full-precision model; student and teacher have the same shapes
@@ -45,9 +45,13 @@ class Blockwise {
  private:
   struct Snapshot;
   std::vector<Slot*> trained_slots();
-  void advance();
+  int64_t batches() const;
+  Tensor rows(const Tensor& stream, int64_t batch) const;
+  double power_of_block() const;
+  void advance_student();
+  void advance_teacher(Tensor& out);
   void train(const std::vector<Slot*>& slots, BlockReport& report, const BlockProgress& progress);
-  double step(const std::vector<Slot*>& slots, int64_t first, BlockReport& report);
+  double step(const std::vector<Slot*>& slots, int64_t batch, BlockReport& report);
   Tensor forward(const model::Decoder& decoder, const Tensor& x) const;
 
   Student& student_;
@@ -56,7 +60,7 @@ class Blockwise {
   BlockwiseConfig config_;
   int64_t block_ = 0;
   Tensor positions_;
-  Tensor student_x_;  ///< fp32 [samples, T, D], input of block_
+  Tensor student_x_;  ///< fp32 [samples, T, D], input of block_; undefined with input = "full"
   Tensor teacher_x_;
   Tensor target_;  ///< the full-precision block's output for teacher_x_
   double power_ = 1;

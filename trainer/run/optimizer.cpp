@@ -24,8 +24,12 @@ Outcome Optimizer::inspect(const std::vector<Trained>& tensors) const {
 
 Outcome Optimizer::apply(std::vector<Trained>& tensors, const Rates& rates) {
   Outcome outcome = inspect(tensors);
-  if (!outcome.bad_tensor.empty())
-    return outcome;
+  if (outcome.bad_tensor.empty())
+    move(tensors, rates, outcome);
+  return outcome;
+}
+
+void Optimizer::move(std::vector<Trained>& tensors, const Rates& rates, Outcome& outcome) {
   for (Trained& t : tensors) {
     Moments& own = moments_[t.name];
     if (!own.first.defined()) {
@@ -40,7 +44,6 @@ Outcome Optimizer::apply(std::vector<Trained>& tensors, const Rates& rates) {
     step.grad_factor = clip_ / outcome.grad_norm;
   adamw_step(tensors, config_, step);
   outcome.applied = true;
-  return outcome;
 }
 
 }  // namespace sterna::run

@@ -32,11 +32,14 @@ class Optimizer {
   /// @param clip  largest global norm; 0: no clipping
   Optimizer(const AdamConfig& config, double clip) : config_(config), clip_(clip) {}
 
-  /// Moves all values, or none where a gradient is not finite.
+  /// inspect(), and move() where every gradient is finite.
   Outcome apply(std::vector<Trained>& tensors, const Rates& rates);
 
   /// Norm and first bad tensor; nothing is moved.
   Outcome inspect(const std::vector<Trained>& tensors) const;
+
+  /// Moves all values; `outcome` is what inspect() said of them, nothing bad.
+  void move(std::vector<Trained>& tensors, const Rates& rates, Outcome& outcome);
 
   std::map<std::string, Moments>& moments() { return moments_; }
   int64_t applied() const { return applied_; }

@@ -97,6 +97,7 @@ Session open_session(recipes::Recipe& recipe) {
   recipe.reject_unknown();
   Session session;
   session.settings = read_settings(recipe);
+  session.world = dist::make_single();
   const Settings& s = session.settings;
   session.objective = std::make_unique<distill::Objective>(recipe.section("kd"));
   session.plan = quant::Plan::read(recipe.section("quant"));

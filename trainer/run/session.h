@@ -8,6 +8,7 @@
 #include "quant/plan.h"
 #include "recipes/recipe.h"
 #include "trainer/data/samples.h"
+#include "trainer/dist/world.h"
 #include "trainer/eval/texts.h"
 #include "trainer/model/load.h"
 #include "trainer/run/config.h"
@@ -34,6 +35,7 @@ struct Settings {
 /// Everything a run works with, built from its recipe by open_session() and load_models().
 struct Session {
   Settings settings;
+  std::unique_ptr<dist::World> world;
   model::CheckpointInfo source;
   std::unique_ptr<text::Tokenizer> tokenizer;
   std::unique_ptr<data::SampleSource> samples;        ///< null where train.steps is 0

@@ -34,8 +34,12 @@ SignalWatch::~SignalWatch() {
     sigaction(kSignals[i], &g_before[i], nullptr);
 }
 
+bool SignalWatch::arrived() {
+  return g_signal != 0;
+}
+
 void SignalWatch::check() {
-  if (g_signal != 0)
+  if (arrived())
     throw Interrupted(g_signal == SIGINT ? "interrupted (SIGINT)" : "asked to stop (SIGTERM)");
 }
 

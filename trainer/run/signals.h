@@ -19,6 +19,8 @@ class SignalWatch {
   SignalWatch(const SignalWatch&) = delete;
   SignalWatch& operator=(const SignalWatch&) = delete;
 
+  static bool arrived();
+
   /// @throws Interrupted  once a signal has arrived
   static void check();
 };

@@ -1,14 +1,15 @@
 // One training step, explicitly; no autograd graph crosses the border of a block.
 //
-//   counts of all labels                     on the host: every division is known in advance
+//   counts of all labels                     on the host, over all ranks: divisions are known
 //   Wq = decode(encode(master))              once, shared by all micro-batches
-//   for each micro-batch
+//   for each micro-batch of this rank's share
 //     teacher's hidden state                 without gradients
 //     embed -> block 0 .. L-1 -> final norm  a graph per block
 //     loss from hidden states                chunks of tokens, its own gradient
 //     final norm <- block L-1 .. 0 <- embed  gradients of Wq gather in fp32
+//   gradients of Wq                          summed over ranks
 //   gradient of Wq -> master, quantizer      closed form, once
-//   clip, AdamW                              skipped as a whole where anything is not finite
+//   clip, AdamW                              skipped by all ranks where anything is not finite
 #include "trainer/run/step.h"
 
 #include <cmath>
@@ -55,14 +56,39 @@ std::vector<double> means(const Tensor& sums, const distill::Counts& totals) {
 Step::Step(const StepParts& parts, const TrainConfig& config)
     : parts_(parts), config_(config), tape_(parts.student, config.recompute) {}
 
-std::vector<Step::Batch> Step::load_all(int64_t attempt) const {
-  std::vector<Batch> batches(config_.accumulate);
-  int64_t next = attempt * config_.batch * config_.accumulate;
-  for (Batch& batch : batches) {
-    to_tensors(parts_.samples, next, config_.batch, batch.inputs, batch.labels);
-    next += config_.batch;
+SampleRange share_of_step(int64_t attempt, const TrainConfig& config, int64_t rank, int64_t ranks) {
+  const int64_t samples = config.batch * config.accumulate;
+  const int64_t begin = samples * rank / ranks;
+  const int64_t end = samples * (rank + 1) / ranks;
+  return {attempt * samples + begin, end - begin};
+}
+
+std::vector<Step::Batch> Step::load_share(int64_t attempt) const {
+  const SampleRange share =
+      share_of_step(attempt, config_, parts_.world.rank(), parts_.world.size());
+  std::vector<Batch> batches;
+  for (int64_t done = 0; done < share.count; done += config_.batch) {
+    const int64_t samples = std::min(config_.batch, share.count - done);
+    Batch& batch = batches.emplace_back();
+    to_tensors(parts_.samples, share.first + done, samples, batch.inputs, batch.labels);
   }
   return batches;
+}
+
+/// Of the whole step on all ranks, in one vector; `tokens` likewise.
+distill::Counts Step::count(const std::vector<Batch>& batches, int64_t& tokens) const {
+  const size_t terms = parts_.objective.term_names().size();
+  Tensor sums = at::zeros({static_cast<int64_t>(terms) + 1}, at::kDouble);
+  auto* sum = sums.mutable_data_ptr<double>();
+  for (const Batch& batch : batches) {
+    const distill::Counts counts = parts_.objective.counts(batch.labels);
+    for (size_t i = 0; i < terms; ++i)
+      sum[i] += counts[i];
+    sum[terms] += static_cast<double>(batch.inputs.numel());
+  }
+  parts_.world.all_reduce({sums})->wait();
+  tokens = static_cast<int64_t>(sum[terms]);
+  return {sum, sum + terms};
 }
 
 Tensor Step::teacher_hidden(const Tensor& inputs) const {
@@ -92,19 +118,51 @@ Tensor Step::micro_batch(const Batch& batch, const distill::Counts& totals, Step
   return result.sums;
 }
 
+/// Runs this rank's micro-batches. Sums of all ranks, fp64 [terms].
+Tensor Step::loss_sums(const std::vector<Batch>& batches,
+                       const distill::Counts& totals,
+                       StepTimes& ms) {
+  const auto terms = static_cast<int64_t>(totals.size());
+  Tensor sums = at::zeros({terms + 1}, at::kDouble);
+  for (const Batch& batch : batches) {
+    if (SignalWatch::arrived())
+      break;
+    sums.narrow(0, 0, terms).add_(micro_batch(batch, totals, ms));
+  }
+  // A rank that left alone would leave the others waiting: the last element counts who wants to.
+  sums[terms] = SignalWatch::arrived() ? 1.0 : 0.0;
+  parts_.world.all_reduce({sums})->wait();
+  if (sums[terms].item<double>() > 0) {
+    SignalWatch::check();
+    throw Interrupted("another rank was asked to stop");
+  }
+  return sums.narrow(0, 0, terms);
+}
+
+void Step::sum_gradients() {
+  std::vector<Tensor> own;
+  for (const Slot& slot : parts_.student.slots())
+    if (slot.grad->defined())
+      own.push_back(*slot.grad);
+  parts_.world.all_reduce(own)->wait();
+}
+
 Outcome Step::update(const std::vector<double>& losses,
                      std::vector<Trained>& trained,
                      const Rates& now) {
   const std::vector<std::string> terms = parts_.objective.term_names();
-  for (size_t i = 0; i < losses.size(); ++i) {
-    if (!std::isfinite(losses[i])) {
-      Outcome bad = parts_.optimizer.inspect(trained);
-      if (bad.bad_tensor.empty())
-        bad.bad_tensor = "loss " + terms[i];
-      return bad;
-    }
-  }
-  return parts_.optimizer.apply(trained, now);
+  Outcome outcome = parts_.optimizer.inspect(trained);
+  for (size_t i = 0; i < losses.size(); ++i)
+    if (!std::isfinite(losses[i]) && outcome.bad_tensor.empty())
+      outcome.bad_tensor = "loss " + terms[i];
+  // Ranks that do not agree would train different models from here on.
+  Tensor found_inf = at::full({1}, outcome.bad_tensor.empty() ? 0.0 : 1.0, at::kDouble);
+  parts_.world.all_reduce({found_inf})->wait();
+  if (found_inf.item<double>() == 0)
+    parts_.optimizer.move(trained, now, outcome);
+  else if (outcome.bad_tensor.empty())
+    outcome.bad_tensor = "what another rank computes";
+  return outcome;
 }
 
 Rates Step::rates(int64_t attempt) const {
@@ -116,28 +174,16 @@ StepReport Step::run(int64_t attempt) {
   StepReport report;
   Stopwatch total;
   Stopwatch watch;
-  const std::vector<Batch> batches = load_all(attempt);
-  distill::Counts totals;
-  for (const Batch& batch : batches) {
-    const distill::Counts counts = parts_.objective.counts(batch.labels);
-    totals.resize(counts.size());
-    for (size_t i = 0; i < counts.size(); ++i)
-      totals[i] += counts[i];
-    report.tokens += batch.inputs.numel();
-  }
+  const std::vector<Batch> batches = load_share(attempt);
+  const distill::Counts totals = count(batches, report.tokens);
   watch.lap(report.ms.data);
 
   Student& student = parts_.student;
   student.materialize();
   watch.lap(report.ms.quant);
   zero_grad(student.all());
-
-  Tensor sums = at::zeros({static_cast<int64_t>(totals.size())}, at::kDouble);
-  for (const Batch& batch : batches) {
-    SignalWatch::check();
-    sums += micro_batch(batch, totals, report.ms);
-  }
-  SignalWatch::check();
+  const Tensor sums = loss_sums(batches, totals, report.ms);
+  sum_gradients();
 
   watch.restart();
   std::vector<Trained> trained = gradients(student.all());

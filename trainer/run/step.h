@@ -5,6 +5,7 @@
 
 #include "distill/objective.h"
 #include "trainer/data/samples.h"
+#include "trainer/dist/world.h"
 #include "trainer/model/decoder.h"
 #include "trainer/run/config.h"
 #include "trainer/run/optimizer.h"
@@ -41,15 +42,27 @@ struct StepParts {
   const distill::Objective& objective;
   const data::SampleSource& samples;
   Optimizer& optimizer;
+  dist::World& world;
 };
 
-/// One optimizer step of end-to-end training: see run() in step.cpp, the way of the data.
+/// Samples of one step that one rank computes.
+struct SampleRange {
+  int64_t first = 0;  ///< global sample index
+  int64_t count = 0;
+};
+
+/// A step has `batch` * `accumulate` samples however many ranks there are; they take consecutive
+/// shares of it, equal but for one sample.
+SampleRange share_of_step(int64_t attempt, const TrainConfig& config, int64_t rank, int64_t ranks);
+
+/// One optimizer step of end-to-end training: see run() in step.cpp, the way of the data. Every
+/// rank runs the same step on its share of the samples and ends with the same weights.
 class Step {
  public:
   Step(const StepParts& parts, const TrainConfig& config);
 
   /// @param attempt  number of the step, skipped ones included: decides samples and rates
-  /// @throws Interrupted  between micro-batches; nothing has been changed then
+  /// @throws Interrupted  on every rank where one was asked to stop; nothing has been changed then
   StepReport run(int64_t attempt);
 
  private:
@@ -57,7 +70,10 @@ class Step {
     Tensor inputs;  ///< int64 [B, T]
     Tensor labels;  ///< int64 [B, T]
   };
-  std::vector<Batch> load_all(int64_t attempt) const;
+  std::vector<Batch> load_share(int64_t attempt) const;
+  distill::Counts count(const std::vector<Batch>& batches, int64_t& tokens) const;
+  Tensor loss_sums(const std::vector<Batch>& batches, const distill::Counts& totals, StepTimes& ms);
+  void sum_gradients();
   Tensor teacher_hidden(const Tensor& inputs) const;
   Tensor micro_batch(const Batch& batch, const distill::Counts& totals, StepTimes& ms);
   Rates rates(int64_t attempt) const;

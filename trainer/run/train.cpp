@@ -289,7 +289,8 @@ void Run::end_to_end() {
              teaches ? session_.teacher.get() : nullptr,
              *session_.objective,
              *session_.samples,
-             optimizer_},
+             optimizer_,
+             *session_.world},
             s.train);
   const LogContext context{
       session_.objective->term_names(),

@@ -1,0 +1,235 @@
+// The step among ranks: what is summed and when, and that the ranks' number changes nothing.
+#include "trainer/run/step.h"
+
+#include <exception>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "tests/run/student_fixture.h"
+#include "tests/run/worlds.h"
+#include "trainer/run/signals.h"
+
+namespace sterna::run {
+namespace {
+
+/// Samples of which each has another number of targets, the third of every four none.
+class Uneven final : public Repeated {
+ public:
+  data::Sample at(int64_t index) const override {
+    data::Sample sample = Repeated::at(index);
+    for (size_t i = 0; i < sample.loss.size(); ++i)
+      sample.loss[i] = index % 4 == 2 ? 0 : static_cast<int64_t>(i) % 4 <= index % 4;
+    return sample;
+  }
+};
+
+TrainConfig six_samples() {
+  TrainConfig config;
+  config.steps = 10;
+  config.batch = 2;
+  config.accumulate = 3;
+  config.lr = 0.5;
+  config.lr_quant = 0.5;
+  config.schedule = "constant";
+  config.eps = 1.0;  // the update is smooth in the gradient: AdamW's usual eps hides its size
+  config.clip = 0.05;
+  return config;
+}
+
+distill::Objective tsld() {
+  auto recipe = recipes::Recipe::parse("[kd]\nloss = \"tsld\"\n", "test");
+  return distill::Objective(recipe.section("kd"));
+}
+
+/// What one rank holds after a step, by name.
+struct After {
+  StepReport report;
+  std::map<std::string, Tensor> values;
+};
+
+/// The parts of a step on the model in a folder.
+struct OneRank {
+  OneRank(const std::filesystem::path& folder, const QuantizerOf& quantizer_of)
+      : student(student_of(folder, {}, quantizer_of)),
+        teacher(model::load_decoder(model::inspect(folder), at::kFloat)) {}
+
+  After run(dist::World& world, int64_t attempt) {
+    Step step({*student, &teacher, objective, samples, optimizer, world}, config);
+    After after;
+    after.report = step.run(attempt);
+    after.values = values();
+    return after;
+  }
+
+  std::map<std::string, Tensor> values() {
+    std::map<std::string, Tensor> all;
+    for (const Slot& slot : student->slots()) {
+      all[slot.name] = slot.master.clone();
+      if (slot.quantizer)
+        for (const auto& [name, tensor] : slot.quantizer->parameters())
+          all[slot.name + "." + name] = tensor.clone();
+    }
+    return all;
+  }
+
+  TrainConfig config = six_samples();
+  std::unique_ptr<Student> student;
+  model::Decoder teacher;
+  distill::Objective objective = tsld();
+  Uneven samples;
+  Optimizer optimizer{config.adam(), config.clip};
+};
+
+/// One step on every rank, each a thread.
+std::vector<After> step_on(int64_t ranks, const std::filesystem::path& folder) {
+  Meeting meeting(ranks);
+  std::vector<After> after(ranks);
+  std::vector<std::exception_ptr> failed(ranks);
+  std::vector<std::thread> threads;
+  for (int64_t rank = 0; rank < ranks; ++rank) {
+    threads.emplace_back([&, rank] {
+      try {
+        MeetingWorld world(meeting, rank);
+        after[rank] = OneRank(folder, learned_in_blocks).run(world, /*attempt=*/3);
+      } catch (...) {
+        failed[rank] = std::current_exception();
+        meeting.leave();
+      }
+    });
+  }
+  for (std::thread& thread : threads)
+    thread.join();
+  for (const std::exception_ptr& error : failed)
+    if (error)
+      std::rethrow_exception(error);
+  return after;
+}
+
+TEST(StepShare, CoversEverySampleOnceInSharesThatDifferByOne) {
+  TrainConfig config;
+  config.batch = 3;
+  config.accumulate = 4;
+  for (int64_t ranks = 1; ranks <= 14; ++ranks) {
+    int64_t next = 7 * 12;
+    for (int64_t rank = 0; rank < ranks; ++rank) {
+      const SampleRange share = share_of_step(7, config, rank, ranks);
+      EXPECT_EQ(share.first, next) << rank << " of " << ranks;
+      EXPECT_GE(share.count, 12 / ranks);
+      EXPECT_LE(share.count, (12 + ranks - 1) / ranks);
+      next += share.count;
+    }
+    EXPECT_EQ(next, 8 * 12) << ranks;
+  }
+}
+
+TEST(StepAmongRanks, GivesTheUpdateOfOneRankForTheSameGlobalBatch) {
+  const tests::TemporaryFolder folder;
+  tests::write_tiny_model(folder.path(), small_shape());
+  const auto before = OneRank(folder.path(), learned_in_blocks).values();
+  const auto world = dist::make_single();
+  const After alone = OneRank(folder.path(), learned_in_blocks).run(*world, /*attempt=*/3);
+  ASSERT_TRUE(alone.report.outcome.applied);
+  EXPECT_GT(alone.report.outcome.grad_norm, six_samples().clip) << "clipping takes part";
+  for (const int64_t ranks : {2, 4, 8}) {  // 8: more ranks than samples
+    const std::vector<After> all = step_on(ranks, folder.path());
+    for (const auto& [name, wanted] : alone.values) {
+      const double moved = (wanted - before.at(name)).abs().max().item<double>();
+      EXPECT_TRUE(moved > 0 || name.ends_with(".zero")) << name;  // no weight is out of range yet
+      const double apart = (all[0].values.at(name) - wanted).abs().max().item<double>();
+      EXPECT_LT(apart, 2e-5 * moved + 1e-7) << name << " on " << ranks << " ranks";
+      for (int64_t rank = 1; rank < ranks; ++rank)
+        EXPECT_TRUE(at::equal(all[rank].values.at(name), all[0].values.at(name)))
+            << name << ": rank " << rank << " has another model";
+    }
+    EXPECT_EQ(all[1].report.tokens, alone.report.tokens);
+    EXPECT_NEAR(all[1].report.loss, alone.report.loss, 1e-6 * alone.report.loss);
+    EXPECT_NEAR(all[1].report.outcome.grad_norm,
+                alone.report.outcome.grad_norm,
+                1e-5 * alone.report.outcome.grad_norm);
+  }
+}
+
+/// Notes when it is asked for codes and gradients.
+class Noting final : public quant::Quantizer {
+ public:
+  explicit Noting(std::vector<std::string>& events) : events_(events) {}
+  void allocate(const Tensor& w) override { inner_->allocate(w); }
+  void init(const Tensor& w) override { inner_->init(w); }
+  quant::Encoded encode(const Tensor& w) const override {
+    events_.push_back("encode");
+    return inner_->encode(w);
+  }
+  quant::Gradients backward(const Tensor& w, const Tensor& gwq) const override {
+    events_.push_back("backward");
+    return inner_->backward(w, gwq);
+  }
+  std::vector<quant::NamedTensor> parameters() override { return inner_->parameters(); }
+  int64_t max_levels() const override { return inner_->max_levels(); }
+  int64_t bits() const override { return inner_->bits(); }
+  int64_t group(int64_t k) const override { return inner_->group(k); }
+
+ private:
+  std::vector<std::string>& events_;
+  std::unique_ptr<Quantizer> inner_ = quant::quantizers().make_default("affine_learned");
+};
+
+class RecordedStep : public testing::Test {
+ protected:
+  RecordedStep() { tests::write_tiny_model(folder_.path(), small_shape()); }
+
+  OneRank rank() {
+    OneRank rank(folder_.path(), [this](const model::Parameter& parameter) {
+      const bool noted = parameter.name == "model.layers.1.mlp.up_proj.weight";
+      return noted ? std::make_unique<Noting>(events_) : nullptr;
+    });
+    touch(rank.student->all());
+    events_.clear();
+    return rank;
+  }
+
+  const tests::TemporaryFolder folder_;
+  std::vector<std::string> events_;
+  RecordingWorld world_{events_};
+};
+
+TEST_F(RecordedStep, SumsCountsBeforeTheForwardPassAndGradientsBeforeTheQuantizersBackward) {
+  OneRank one = rank();
+  std::string gradients = "sum";
+  for (const Slot& slot : one.student->slots())
+    gradients += " " + std::to_string(slot.master.numel());
+  one.run(world_, 0);
+  // tsld has two terms: two counts and the tokens, two losses and the wish to stop, the verdict.
+  EXPECT_EQ(events_,
+            (std::vector<std::string>{"sum 3", "encode", "sum 3", gradients, "backward", "sum 1"}));
+}
+
+TEST_F(RecordedStep, IsSkippedWhereAnotherRankFoundNaN) {
+  OneRank one = rank();
+  const auto before = one.values();
+  world_.others = [](int64_t call, const std::vector<Tensor>& tensors) {
+    if (call == 3)
+      tensors[0].add_(1);
+  };
+  const After after = one.run(world_, 0);
+  EXPECT_FALSE(after.report.outcome.applied);
+  EXPECT_NE(after.report.outcome.bad_tensor.find("another rank"), std::string::npos);
+  EXPECT_EQ(one.optimizer.applied(), 0);
+  for (const auto& [name, value] : before)
+    EXPECT_TRUE(at::equal(after.values.at(name), value)) << name;
+}
+
+TEST_F(RecordedStep, IsDroppedWhereAnotherRankWasAskedToStop) {
+  OneRank one = rank();
+  const auto before = one.values();
+  world_.others = [](int64_t call, const std::vector<Tensor>& tensors) {
+    if (call == 1)
+      tensors[0].narrow(0, 2, 1).add_(1);
+  };
+  EXPECT_THROW(one.run(world_, 0), Interrupted);
+  for (const auto& [name, value] : one.values())
+    EXPECT_TRUE(at::equal(before.at(name), value)) << name;
+}
+
+}  // namespace
+}  // namespace sterna::run

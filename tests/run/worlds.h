@@ -1,0 +1,105 @@
+#pragma once
+
+#include <barrier>
+#include <functional>
+#include <stdexcept>
+
+#include "trainer/dist/world.h"
+
+namespace sterna::run {
+
+/// A world of which only the sum is used.
+class SumOnly : public dist::World {
+ public:
+  dist::WorkHandle reduce_scatter(at::Tensor, const at::Tensor&) override { return unused(); }
+  dist::WorkHandle all_gather(at::Tensor, const at::Tensor&) override { return unused(); }
+  dist::WorkHandle broadcast(const std::vector<at::Tensor>&, int64_t) override { return unused(); }
+  std::vector<std::string> gather_bytes(const std::string&) override { return {}; }
+  void barrier() override {}
+  [[noreturn]] void abort(const std::string& reason) override { throw std::runtime_error(reason); }
+  std::unique_ptr<World> subgroup(const std::vector<int64_t>&) override { return nullptr; }
+
+ protected:
+  class Done final : public dist::Work {
+   public:
+    void wait() override {}
+  };
+  static dist::WorkHandle done() { return std::make_shared<Done>(); }
+
+ private:
+  static dist::WorkHandle unused() { throw std::logic_error("a step only sums"); }
+};
+
+/// Notes every sum; `others` may add what other ranks would.
+class RecordingWorld final : public SumOnly {
+ public:
+  explicit RecordingWorld(std::vector<std::string>& events) : events_(events) {}
+
+  int64_t rank() const override { return 0; }
+  int64_t size() const override { return 1; }
+  dist::WorkHandle all_reduce(const std::vector<at::Tensor>& tensors) override {
+    std::string event = "sum";
+    for (const at::Tensor& tensor : tensors)
+      event += " " + std::to_string(tensor.numel());
+    events_.push_back(event);
+    if (others)
+      others(calls_, tensors);
+    ++calls_;
+    return done();
+  }
+
+  std::function<void(int64_t call, const std::vector<at::Tensor>&)> others;
+
+ private:
+  std::vector<std::string>& events_;
+  int64_t calls_ = 0;
+};
+
+/// Where ranks that are threads of this process add up.
+class Meeting {
+ public:
+  explicit Meeting(int64_t ranks) : ranks_(ranks), parts_(ranks), barrier_(ranks) {}
+
+  void sum(int64_t rank, const std::vector<at::Tensor>& tensors) {
+    parts_[rank] = tensors;
+    barrier_.arrive_and_wait();
+    std::vector<at::Tensor> sums;
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      sums.push_back(parts_[0].at(i).clone());
+      for (int64_t other = 1; other < ranks_; ++other)
+        sums[i].add_(parts_[other].at(i));
+    }
+    barrier_.arrive_and_wait();  // everybody has read before anybody writes
+    for (size_t i = 0; i < tensors.size(); ++i)
+      at::Tensor(tensors[i]).copy_(sums[i]);
+    barrier_.arrive_and_wait();
+  }
+  int64_t ranks() const { return ranks_; }
+
+  /// For a rank that failed, so that the others do not wait for it.
+  void leave() { barrier_.arrive_and_drop(); }
+
+ private:
+  int64_t ranks_;
+  std::vector<std::vector<at::Tensor>> parts_;
+  std::barrier<> barrier_;
+};
+
+/// One rank of a Meeting.
+class MeetingWorld final : public SumOnly {
+ public:
+  MeetingWorld(Meeting& meeting, int64_t rank) : meeting_(meeting), rank_(rank) {}
+
+  int64_t rank() const override { return rank_; }
+  int64_t size() const override { return meeting_.ranks(); }
+  dist::WorkHandle all_reduce(const std::vector<at::Tensor>& tensors) override {
+    meeting_.sum(rank_, tensors);
+    return done();
+  }
+
+ private:
+  Meeting& meeting_;
+  int64_t rank_;
+};
+
+}  // namespace sterna::run
