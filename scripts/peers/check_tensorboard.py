@@ -16,17 +16,21 @@ def main() -> int:
         print(f"{folder}: no event files")
         return 2
     scalars = {}
-    for file in files:
-        accumulator = EventAccumulator(str(file), size_guidance={"scalars": 0})
+    doubles = 0
+    for run in sorted({file.parent for file in files}):
+        # A folder's files together: a resumed run's file takes back what earlier ones hold behind it.
+        accumulator = EventAccumulator(str(run), size_guidance={"scalars": 0})
         accumulator.Reload()
         for tag in accumulator.Tags()["scalars"]:
             for event in accumulator.Scalars(tag):
+                doubles += (tag, event.step) in scalars
                 scalars[tag, event.step] = event.value
+    print(f"{len(files)} files, {doubles} steps twice")
     for tag in sorted({tag for tag, _ in scalars}):
         steps = [step for name, step in scalars if name == tag]
         last = max(steps)
         print(f"{tag}: {len(steps)} values, steps {min(steps)} to {last}, last {scalars[tag, last]:.6g}")
-    return compare(folder / "log.jsonl", scalars)
+    return 1 if doubles else compare(folder / "log.jsonl", scalars)
 
 
 def compare(log: pathlib.Path, scalars: dict) -> int:
@@ -36,12 +40,14 @@ def compare(log: pathlib.Path, scalars: dict) -> int:
     for line in log.read_text().splitlines():
         row = json.loads(line)
         for key, value in row.items():
-            seen = scalars.get((key, row.get("step")))
+            seen = scalars.pop((key, row.get("step")), None)
             if seen is not None and isinstance(value, (int, float)):
                 compared += 1
                 wrong += abs(seen - value) > 1e-5 * max(1.0, abs(value))
+    extra = sum(key == "loss" for key, _ in scalars)
     print(f"log.jsonl: {compared} values compared, {wrong} differ")
-    return 1 if wrong or not compared else 0
+    print(f"{extra} steps are only in the event files")
+    return 1 if wrong or extra or not compared else 0
 
 
 if __name__ == "__main__":

@@ -46,6 +46,29 @@ TEST(Tensorboard, FramesHoldTheVersionAndThenTheScalarsByteByByte) {
   EXPECT_EQ(bytes.substr(40), length + raw(masked(length)) + event + raw(masked(event)));
 }
 
+TEST(Tensorboard, ARestartIsASessionLogThatStartsAtItsStep) {
+  const tests::TempFolder folder;
+  std::filesystem::path path;
+  {
+    TensorboardWriter writer(folder / "tensorboard");
+    writer.restart(300);
+    path = writer.path();
+  }
+  const std::string bytes = tests::read_file(path);
+  // Behind the version's frame: 12 bytes of header, time, step 300, field 7 { field 1: 1 }.
+  EXPECT_EQ(bytes.substr(40 + 12 + 9, 7), std::string("\x10\xac\x02\x3a\x02\x08\x01"));
+  EXPECT_EQ(bytes.size(), 40 + 12 + 9 + 7 + 4u);
+}
+
+TEST(Tensorboard, ALaterFileSortsBehindEveryEarlierOne) {
+  const tests::TempFolder folder;
+  std::vector<std::string> names;
+  for (int i = 0; i < 3; ++i)
+    names.push_back(TensorboardWriter(folder.path()).path().filename());
+  EXPECT_LT(names[0], names[1]);
+  EXPECT_LT(names[1], names[2]);
+}
+
 TEST(Tensorboard, AFolderThatCannotBeMadeIsAnError) {
   const tests::TempFolder folder;
   tests::write_file(folder / "file", "");

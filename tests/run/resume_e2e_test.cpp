@@ -1,7 +1,9 @@
 // The program itself, killed and continued: its weights are those of a run that nobody touched.
+#include <map>
 #include <random>
 
 #include "tests/run/train_fixture.h"
+#include "tests/support/event_file.h"
 
 namespace sterna::tests {
 namespace {
@@ -52,6 +54,39 @@ TEST_F(Training, ATornCheckpointIsNamedAndTheOneBeforeUsed) {
   EXPECT_NE(output_.find("master.safetensors"), std::string::npos) << output_;
   EXPECT_NE(output_.find("step-30"), std::string::npos) << output_;
   EXPECT_EQ(hashes("torn", "step-40"), hashes("straight", "step-40"));
+}
+
+TEST_F(Training, FallingBackTakesBackWhatWasLoggedAndEvaluatedBehindTheCheckpoint) {
+  write_text_file(folder_.path() / "held.txt", tiny_text(20, 99));
+  const std::vector<std::string> more{"eval.text=" + (folder_.path() / "held.txt").string(),
+                                      "eval.window=32",
+                                      "eval.every=8",
+                                      "train.keep_last=3",
+                                      "train.keep_best=false"};
+  ASSERT_EQ(train("run", more), 0) << output_;
+  const auto folder = run_folder("run");
+  for (const char* torn : {"step-40", "step-35"})
+    std::filesystem::remove(folder / "checkpoints" / torn / "manifest.json");
+  std::vector<std::string> again = more;
+  again.insert(again.end(), {"--resume", "train.steps=31"});
+  ASSERT_EQ(train("run", again), 0) << output_;
+  const auto evaluated = [&](const std::string& cell) {
+    return std::filesystem::exists(folder / "eval" / (cell + ".held.txt.json"));
+  };
+  EXPECT_TRUE(evaluated("step-24"));
+  EXPECT_TRUE(evaluated("step-31"));
+  EXPECT_FALSE(evaluated("step-32"));
+  EXPECT_FALSE(evaluated("step-40"));
+
+  size_t raw = 0;
+  const std::vector<Event> shown = shown_events(folder / "tensorboard", raw);
+  std::map<int64_t, int> losses;
+  for (const Event& event : shown)
+    losses[event.step] += static_cast<int>(event.scalars.count("loss"));
+  EXPECT_EQ(losses.rbegin()->first, 31) << "steps 32 to 40 are no more";
+  for (int64_t step = 1; step <= 31; ++step)
+    EXPECT_EQ(losses[step], 1) << step;
+  EXPECT_LT(shown.size(), raw) << "nothing was there to be taken back";
 }
 
 TEST_F(Training, ResumeRefusesChangedKeysWithBothValues) {

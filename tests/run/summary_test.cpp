@@ -1,6 +1,7 @@
 #include "trainer/run/summary.h"
 
 #include <filesystem>
+#include <sstream>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -51,6 +52,35 @@ TEST_F(Summary, TextHoldsEveryFigureAndADashForWhatWasNotMeasured) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
   write("ptq.a.json", R"({"cell": "ptq", "text": "a", "ppl": 90.5})");
   EXPECT_NE(summary_text(read_summary(folder_)).find(" -"), std::string::npos);
+}
+
+TEST_F(Summary, AFigureStandsInItsTextsColumnWhereAStageLacksAnother) {
+  write("ptq.a.json", R"({"cell": "ptq", "text": "a", "ppl": 111})");
+  write("ptq.b.json", R"({"cell": "ptq", "text": "b", "ppl": 222})");
+  write("step-9.b.json", R"({"cell": "step-9", "text": "b", "ppl": 333})");
+  std::istringstream lines(summary_text(read_summary(folder_)));
+  std::string head, ptq, step;
+  std::getline(lines, head);
+  std::getline(lines, ptq);
+  std::getline(lines, step);
+  const auto end_of = [](const std::string& line, const std::string& part) {
+    const size_t at = line.find(part);
+    return at == std::string::npos ? at : at + part.size();
+  };
+  EXPECT_EQ(end_of(ptq, "222"), end_of(head, "PPL b"));
+  EXPECT_EQ(end_of(step, "333"), end_of(head, "PPL b")) << head << "\n" << step;
+}
+
+TEST_F(Summary, EvaluationsBehindACheckpointAreDroppedAndThoseBeforeItStay) {
+  for (const char* cell : {"full-precision", "ptq", "blockwise", "step-9", "step-40"})
+    write(cell + std::string(".a.json"),
+          R"({"cell": ")" + std::string(cell) + R"(", "text": "a", "ppl": 1})");
+  drop_evaluations_behind(folder_, "step-9");
+  EXPECT_EQ(read_summary(folder_).size(), 4u);
+  EXPECT_EQ(read_summary(folder_).back().stage, "step-9");
+  drop_evaluations_behind(folder_, "ptq");
+  ASSERT_EQ(read_summary(folder_).size(), 2u);
+  EXPECT_EQ(read_summary(folder_).back().stage, "ptq");
 }
 
 TEST_F(Summary, OfARunWithoutEvaluationsIsEmpty) {

@@ -1,10 +1,13 @@
 // TFRecord frame:  u64 length, u32 masked crc of the length, bytes, u32 masked crc of the bytes
-// Event (protobuf): 1 wall_time double, 2 step int64, 3 file_version string, 5 summary Summary
+// Event (protobuf): 1 wall_time double, 2 step int64, 3 file_version string, 5 summary Summary,
+//                   7 session_log SessionLog
 // Summary:          1 repeated Value { 1 tag string, 2 simple_value float }
+// SessionLog:       1 status enum { 1 START }
 #include "trainer/io/tensorboard.h"
 
 #include <array>
 #include <chrono>
+#include <cstdlib>
 #include <unistd.h>
 
 #include "trainer/io/tensor_file.h"
@@ -12,6 +15,8 @@
 namespace sterna::io {
 
 namespace {
+
+constexpr std::string_view kPrefix = "events.out.tfevents.";
 
 constexpr std::array<uint32_t, 256> make_table() {
   std::array<uint32_t, 256> table{};
@@ -51,6 +56,23 @@ std::string bytes_field(uint64_t field, const std::string& bytes) {
   return key(field, 2) + varint(bytes.size()) + bytes;
 }
 
+double unix_time() {
+  using std::chrono::system_clock;
+  return std::chrono::duration<double>(system_clock::now().time_since_epoch()).count();
+}
+
+/// Now in seconds, or later: behind every event file that lies in the folder.
+int64_t next_second(const std::filesystem::path& folder) {
+  auto next = static_cast<int64_t>(unix_time());
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(kPrefix))
+      next = std::max<int64_t>(next, std::atoll(name.c_str() + kPrefix.size()) + 1);
+  }
+  return next;
+}
+
 }  // namespace
 
 uint32_t crc32c(std::string_view bytes) {
@@ -63,15 +85,12 @@ uint32_t crc32c(std::string_view bytes) {
 TensorboardWriter::TensorboardWriter(const std::filesystem::path& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
-  path_ = folder /
-          ("events.out.tfevents." + std::to_string(seconds) + "." + std::to_string(::getpid()));
+  path_ = folder / (std::string(kPrefix) + std::to_string(next_second(folder)) + "." +
+                    std::to_string(::getpid()));
   out_.open(path_, std::ios::binary | std::ios::app);
   if (!out_)
     throw FileError(path_.string() + ": cannot be created; check the folder's permissions");
-  record(key(1, 1) + raw(std::chrono::duration<double>(now).count()) +
-         bytes_field(3, "brain.Event:2"));
+  record(key(1, 1) + raw(unix_time()) + bytes_field(3, "brain.Event:2"));
 }
 
 void TensorboardWriter::scalars(int64_t step,
@@ -82,6 +101,12 @@ void TensorboardWriter::scalars(int64_t step,
     summary += bytes_field(1, bytes_field(1, tag) + key(2, 5) + raw(static_cast<float>(value)));
   record(key(1, 1) + raw(wall_time) + key(2, 0) + varint(static_cast<uint64_t>(step)) +
          bytes_field(5, summary));
+}
+
+void TensorboardWriter::restart(int64_t step) {
+  const std::string start = key(1, 0) + varint(1);
+  record(key(1, 1) + raw(unix_time()) + key(2, 0) + varint(static_cast<uint64_t>(step)) +
+         bytes_field(7, start));
 }
 
 void TensorboardWriter::record(const std::string& event) {

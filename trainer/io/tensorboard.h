@@ -17,7 +17,8 @@ uint32_t crc32c(std::string_view bytes);
 class TensorboardWriter {
  public:
   /// Opens `folder`/events.out.tfevents.<seconds>.<process>, creating the folder. A resumed run
-  /// opens a further file; TensorBoard reads them all.
+  /// opens a further file, whose name sorts behind those before it: TensorBoard reads them in
+  /// order.
   /// @throws FileError
   explicit TensorboardWriter(const std::filesystem::path& folder);
 
@@ -26,6 +27,10 @@ class TensorboardWriter {
   void scalars(int64_t step,
                const std::vector<std::pair<std::string, double>>& values,
                double wall_time);
+
+  /// Says that this file goes on at `step`: TensorBoard then forgets what earlier files of the
+  /// folder hold from there on.
+  void restart(int64_t step);
 
   const std::filesystem::path& path() const { return path_; }
 

@@ -1,10 +1,10 @@
 #include "trainer/run/checkpoint.h"
 
-#include "recipes/version.h"
 #include "trainer/io/atomic_file.h"
 #include "trainer/io/safetensors.h"
 #include "trainer/io/sha256.h"
 #include "trainer/model/quantizers.h"
+#include "trainer/run/code_version.h"
 
 namespace sterna::run {
 namespace {
@@ -144,10 +144,6 @@ void prune_checkpoints(const fs::path& run, int64_t keep_last, const std::string
   for (const auto& entry : fs::directory_iterator(run / "checkpoints"))
     if (entry.path().filename().string().starts_with("."))
       fs::remove_all(entry.path());
-}
-
-std::string code_version() {
-  return "sterna " + recipes::version();
 }
 
 }  // namespace sterna::run

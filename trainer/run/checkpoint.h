@@ -31,7 +31,4 @@ void prune_checkpoints(const std::filesystem::path& run,
                        int64_t keep_last,
                        const std::string& best);
 
-/// What the code calls itself in manifests.
-std::string code_version();
-
 }  // namespace sterna::run

@@ -19,6 +19,29 @@ std::string first_of(const std::vector<std::string>& lines) {
                                            : std::string());
 }
 
+/// Writes the export, reads it back and gives it its name. The weights that it was made of are let
+/// go with this call.
+exporter::Certificate publish(const exporter::Format& format,
+                              const model::CheckpointInfo& trained,
+                              Delivery& delivery) {
+  const exporter::ExportSource source = exporter::open_source(trained);
+  // An earlier export of this run stays until its successor is proved.
+  const fs::path fresh = delivery.folder.string() + ".new";
+  fs::remove_all(fresh);
+  exporter::export_folder(source, format, fresh);
+  exporter::Certificate certificate = exporter::certify(fresh, source);
+  if (!certificate.mismatches.empty())
+    throw std::runtime_error(fresh.string() +
+                             " is not what was trained: " + first_of(certificate.mismatches) +
+                             "; is the disk failing? `sterna export` writes it again");
+  fs::remove_all(delivery.folder);
+  io::publish_folder(fresh, delivery.folder);
+  delivery.text = std::to_string(source.weights.tensors.size()) + " tensors (" +
+                  std::to_string(source.weights.encoded.size()) +
+                  " with codes) re-read and equal to the checkpoint bit for bit";
+  return certificate;
+}
+
 eval::EvalOptions windows_of(const VerifyConfig& config) {
   eval::EvalOptions options;
   options.window = config.window;
@@ -58,24 +81,12 @@ double divergence(const VerifyConfig& config,
 }
 
 Delivery deliver(recipes::Recipe& recipe, const fs::path& run_folder, const fs::path& checkpoint) {
-  const recipes::Section section = recipe.section("export");
-  const auto format = exporter::formats().build(section, "format");
   Delivery delivery;
   delivery.folder = run_folder / "export" / recipe.section("export").choose("format");
   fs::create_directories(delivery.folder.parent_path());
+  const auto format = exporter::formats().build(recipe.section("export"), "format");
   const model::CheckpointInfo trained = model::inspect(checkpoint);
-  const exporter::ExportSource source = exporter::open_source(trained);
-  // An earlier export of this run stays until its successor is proved.
-  const fs::path fresh = delivery.folder.string() + ".new";
-  fs::remove_all(fresh);
-  exporter::export_folder(source, *format, fresh);
-  const exporter::Certificate certificate = exporter::certify(fresh, source);
-  if (!certificate.mismatches.empty())
-    throw std::runtime_error(fresh.string() +
-                             " is not what was trained: " + first_of(certificate.mismatches) +
-                             "; is the disk failing? `sterna export` writes it again");
-  fs::remove_all(delivery.folder);
-  io::publish_folder(fresh, delivery.folder);
+  const exporter::Certificate certificate = publish(*format, trained, delivery);
   const auto wanted = recipe.section("verify").read<VerifyConfig>();
   const auto tokenizer = text::open_tokenizer(trained.tokenizer_path);
   const auto ids = read_verify_ids(wanted, *tokenizer, trained.config);
@@ -84,9 +95,7 @@ Delivery deliver(recipes::Recipe& recipe, const fs::path& run_folder, const fs::
       delivery.folder, certificate, kld < 0 ? nlohmann::json() : nlohmann::json(kld));
   delivery.bytes = exporter::folder_bytes(delivery.folder);
   delivery.text = delivery.folder.string() + ": " + std::to_string(delivery.bytes / 1000) +
-                  " kB, " + std::to_string(source.weights.tensors.size()) + " tensors (" +
-                  std::to_string(source.weights.encoded.size()) +
-                  " with codes) re-read and equal to the checkpoint bit for bit";
+                  " kB, " + delivery.text;
   return delivery;
 }
 

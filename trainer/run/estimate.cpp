@@ -1,12 +1,20 @@
 #include "trainer/run/estimate.h"
 
+#include <fstream>
+
 #include "trainer/run/log.h"
 #include "trainer/run/step_log.h"
 
 namespace sterna::run {
 namespace {
 
-constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+constexpr double kMiB = 1024.0 * 1024.0;
+constexpr double kGiB = 1024.0 * kMiB;
+// A process that has loaded LibTorch and done nothing.
+constexpr double kProgram = 200 * kMiB;
+// Of one chunk of the loss where the recipe leaves kd.chunk to the program (distill/head_pass.cpp).
+constexpr double kChunkTokens = 512;
+constexpr double kChunkBytes = 224e6;
 
 double bytes_of(const std::string& dtype) {
   return dtype == "bf16" ? 2 : 4;
@@ -55,7 +63,7 @@ std::string gib(double bytes) {
 }  // namespace
 
 double MemoryEstimate::total() const {
-  return masters + gradients + moments + compute + teacher + activations + streams;
+  return masters + gradients + moments + compute + teacher + activations + loss + streams + program;
 }
 
 MemoryEstimate estimate_memory(Session& session) {
@@ -78,11 +86,36 @@ MemoryEstimate estimate_memory(Session& session) {
   const auto tokens = static_cast<double>(s.train.batch * s.train.seq_len);
   const double kept =
       s.train.recompute ? size * static_cast<double>(c.width) : saved_per_token(c, size);
-  m.activations = tokens * (kept * static_cast<double>(c.layers) + saved_per_token(c, size));
-  if (s.blockwise_wanted())
-    m.streams =
-        3.0 * 4.0 * static_cast<double>(s.blockwise.samples * s.blockwise_seq_len() * c.width);
+  // And one block under way back: what it keeps (where it was run again) and the gradients of that.
+  const double blocks = s.train.recompute ? 2 : 1;
+  m.activations =
+      tokens * (kept * static_cast<double>(c.layers) + blocks * saved_per_token(c, size));
+  const double word = size + (session.teacher ? bytes_of(s.teacher.dtype) : 0);
+  m.loss =
+      std::min(std::min(tokens, kChunkTokens) * static_cast<double>(c.vocab) * word, kChunkBytes);
+  if (s.blockwise_wanted()) {
+    const double streams = s.blockwise.input == "full" ? 2 : 3;
+    m.streams = streams * sizeof(float) *
+                static_cast<double>(s.blockwise.samples * s.blockwise_seq_len() * c.width);
+  }
+  m.program = kProgram;
   return m;
+}
+
+double memory_room() {
+  double available = 0;
+  std::ifstream info("/proc/meminfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with("MemAvailable:"))
+      available = 1024 * std::stod(line.substr(13));
+  return available + kMiB * process_memory().now;
+}
+
+std::string memory_warning(double needed, double room) {
+  if (needed <= room)
+    return {};
+  std::string text = "WARNING: this run needs about " + gib(needed) + ", but only " + gib(room);
+  return text.append(" of memory can be had. ").append(kMemoryKnobs);
 }
 
 std::vector<std::string> estimate(Session& session) {
@@ -93,8 +126,11 @@ std::vector<std::string> estimate(Session& session) {
   lines.push_back("memory about " + gib(m.total()) + ": masters " + gib(m.masters) +
                   ", gradients " + gib(m.gradients) + ", moments " + gib(m.moments) +
                   ", compute weights " + gib(m.compute) + ", teacher " + gib(m.teacher) +
-                  ", activations " + gib(m.activations) +
-                  (m.streams > 0 ? ", block-wise streams " + gib(m.streams) : ""));
+                  ", activations " + gib(m.activations) + ", loss " + gib(m.loss) +
+                  (m.streams > 0 ? ", block-wise streams " + gib(m.streams) : "") + ", program " +
+                  gib(m.program));
+  if (const std::string warning = memory_warning(m.total(), memory_room()); !warning.empty())
+    lines.push_back(warning);
   const double speed = kShareOfProduct * measured_flops(c, s.model.dtype);
   std::string time = "time about";
   if (s.blockwise_wanted())

@@ -15,14 +15,22 @@ struct MemoryEstimate {
   double compute = 0;  ///< the student's weights in its dtype
   double teacher = 0;
   double activations = 0;
+  double loss = 0;     ///< logits of one chunk of tokens, student's and teacher's
   double streams = 0;  ///< block-wise: activations of one layer for all samples
+  double program = 0;  ///< libraries, code and what they keep
 
   double total() const;
 };
 MemoryEstimate estimate_memory(Session& session);
 
-/// Lines that say what a run will need: memory by use, and time from a short measurement of the
-/// machine's matrix product.
+/// Bytes that this process can come to hold: what it holds, and what the system calls available.
+double memory_room();
+
+/// A WARNING that names what to change, strongest first; empty where `needed` bytes fit.
+std::string memory_warning(double needed, double room);
+
+/// Lines that say what a run will need: memory by use, a warning where the machine has less, and
+/// time from a short measurement of its matrix product.
 std::vector<std::string> estimate(Session& session);
 
 /// What to change in a recipe that needs more memory than there is.

@@ -47,11 +47,9 @@ void JsonLog::truncate(const std::filesystem::path& path,
   io::write_atomically(path, kept);
 }
 
-Progress::Progress(std::ostream& out, bool terminal, int64_t every)
-    : out_(out), terminal_(terminal), every_(every) {}
-
-void Progress::start(const std::string& title, int64_t done, int64_t total) {
+void Progress::start(const std::string& title, int64_t done, int64_t total, int64_t every) {
   title_ = title;
+  every_ = every;
   first_ = done;
   total_ = total;
   watch_.restart();

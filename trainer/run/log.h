@@ -36,11 +36,11 @@ class JsonLog {
 /// pipe.
 class Progress {
  public:
-  /// @param every  steps between lines in a pipe
-  Progress(std::ostream& out, bool terminal, int64_t every);
+  Progress(std::ostream& out, bool terminal) : out_(out), terminal_(terminal) {}
 
   /// Begins a stage whose time is estimated by what has been done of it.
-  void start(const std::string& title, int64_t done, int64_t total);
+  /// @param every  steps between lines in a pipe
+  void start(const std::string& title, int64_t done, int64_t total, int64_t every);
 
   /// @param text  behind the bar: "loss 2.31 lr 1.0e-04 812 tok/s"
   void step(int64_t done, const std::string& text);
@@ -54,7 +54,7 @@ class Progress {
 
   std::ostream& out_;
   bool terminal_;
-  int64_t every_;
+  int64_t every_ = 1;
   std::string title_;
   int64_t first_ = 0;
   int64_t total_ = 0;

@@ -74,9 +74,8 @@ std::string step_text(const StepReport& report, const LogContext& context) {
   text += "lr " + short_number(report.rates.lr, 2) + "  |g| " +
           short_number(report.outcome.grad_norm, 3) + "  " +
           short_number(tokens_per_second(report), 3) + " tok/s  quant " +
-          short_number(100 * report.ms.quant / report.ms.total, 2) + " %";
-  if (!report.outcome.applied)
-    text += "  SKIPPED: " + report.outcome.bad_tensor + " is not finite";
+          short_number(100 * report.ms.quant / report.ms.total, 2) + " %  rss " +
+          short_number(process_memory().now / 1024, 3) + " GiB";
   return text;
 }
 

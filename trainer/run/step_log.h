@@ -34,7 +34,7 @@ nlohmann::json step_line(int64_t step,
                          int64_t skipped_so_far,
                          const LogContext& context);
 
-/// The same for people: "kl 1.234  lr 1.0e-04  |g| 0.52  812 tok/s  quant 2.1 %".
+/// The same for people: "kl 1.234  lr 1.0e-04  |g| 0.52  812 tok/s  quant 2.1 %  rss 3.1 GiB".
 std::string step_text(const StepReport& report, const LogContext& context);
 
 }  // namespace sterna::run

@@ -37,22 +37,36 @@ std::string column(const std::string& text, int width) {
   return std::string(std::max<int>(width - static_cast<int>(text.size()), 0), ' ') + text;
 }
 
-void header(std::ostream& out, const SummaryRow& row) {
+/// Every text of any row, in the order in which they first come.
+std::vector<std::string> texts_of(const std::vector<SummaryRow>& rows) {
+  std::vector<std::string> texts;
+  for (const SummaryRow& row : rows)
+    for (const auto& cell : row.cells)
+      if (std::find(texts.begin(), texts.end(), cell.text) == texts.end())
+        texts.push_back(cell.text);
+  return texts;
+}
+
+void header(std::ostream& out, const std::vector<std::string>& texts) {
   out << std::left << std::setw(kStageWidth) << "stage" << column("bits", 7) << column("MB", 8);
-  for (const auto& cell : row.cells)
-    out << "  " << column("PPL " + cell.text, 24) << column("KLD", 8) << column("same top", 10);
+  for (const std::string& text : texts)
+    out << "  " << column("PPL " + text, 24) << column("KLD", 8) << column("same top", 10);
   out << "\n";
 }
 
-void line(std::ostream& out, const SummaryRow& row) {
+void line(std::ostream& out, const SummaryRow& row, const std::vector<std::string>& texts) {
   const std::string disk =
       row.disk_bytes > 0 ? fixed(static_cast<double>(row.disk_bytes) / 1e6, 1) : "-";
   out << std::left << std::setw(kStageWidth) << row.stage
       << column(row.bits > 0 ? fixed(row.bits, 2) : "-", 7) << column(disk, 8);
-  for (const auto& cell : row.cells)
-    out << "  " << column(short_number(cell.ppl, 5), 24)
+  for (const std::string& text : texts) {
+    const auto found = std::find_if(
+        row.cells.begin(), row.cells.end(), [&](const auto& cell) { return cell.text == text; });
+    const SummaryRow::Cell cell = found == row.cells.end() ? SummaryRow::Cell() : *found;
+    out << "  " << column(found == row.cells.end() ? "-" : short_number(cell.ppl, 5), 24)
         << column(cell.kld < 0 ? "-" : fixed(cell.kld, 3), 8)
         << column(cell.same_top < 0 ? "-" : fixed(100 * cell.same_top, 1) + " %", 10);
+  }
   out << "\n";
 }
 
@@ -83,15 +97,26 @@ SummaryRow::Cell cell_of(const json& evaluation) {
   return cell;
 }
 
+std::vector<fs::path> evaluations_of(const fs::path& run_folder) {
+  std::vector<fs::path> files;
+  if (fs::exists(run_folder / "eval"))
+    for (const auto& entry : fs::directory_iterator(run_folder / "eval"))
+      if (entry.path().extension() == ".json")
+        files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
 }  // namespace
 
 std::string summary_text(const std::vector<SummaryRow>& rows) {
   if (rows.empty())
     return {};
   std::ostringstream out;
-  header(out, rows.front());
+  const std::vector<std::string> texts = texts_of(rows);
+  header(out, texts);
   for (const SummaryRow& row : rows)
-    line(out, row);
+    line(out, row, texts);
   for (const SummaryRow& row : rows) {
     if (!row.samples.empty())
       out << "\n" << row.stage << "\n";
@@ -101,15 +126,15 @@ std::string summary_text(const std::vector<SummaryRow>& rows) {
   return out.str();
 }
 
+void drop_evaluations_behind(const fs::path& run_folder, const std::string& cell) {
+  for (const fs::path& file : evaluations_of(run_folder))
+    if (rank_of(json::parse(io::read_text(file)).value("cell", "")) > rank_of(cell))
+      fs::remove(file);
+}
+
 std::vector<SummaryRow> read_summary(const fs::path& run_folder) {
-  std::vector<fs::path> files;
-  if (fs::exists(run_folder / "eval"))
-    for (const auto& entry : fs::directory_iterator(run_folder / "eval"))
-      if (entry.path().extension() == ".json")
-        files.push_back(entry.path());
-  std::sort(files.begin(), files.end());
   std::vector<SummaryRow> rows;
-  for (const fs::path& file : files) {
+  for (const fs::path& file : evaluations_of(run_folder)) {
     const json evaluation = json::parse(io::read_text(file));
     const std::string stage = evaluation.value("cell", "");
     auto row = std::find_if(

@@ -12,7 +12,7 @@ struct SummaryRow {
   std::string stage;  ///< "full precision", "rounded (PTQ)", "block-wise", "trained"
   double bits = 0;    ///< stored bits of a quantized weight, scales included; 0: none quantized
   uint64_t disk_bytes = 0;  ///< measured, or 0 where nothing was written
-  /// One entry per evaluation text.
+  /// One entry per evaluation text that was measured.
   struct Cell {
     std::string text;  ///< file name
     double ppl = 0;
@@ -25,6 +25,11 @@ struct SummaryRow {
 
 /// The table that a run ends with, and below it what each stage wrote behind each prompt.
 std::string summary_text(const std::vector<SummaryRow>& rows);
+
+/// Removes the evaluations of a run folder that come behind this stage: after falling back to an
+/// older checkpoint they are those of another future.
+/// @param cell  as in eval/*.json: "ptq", "blockwise", "step-40"
+void drop_evaluations_behind(const std::filesystem::path& run_folder, const std::string& cell);
 
 /// Rows of the evaluations that a run folder holds, in the order of its stages.
 std::vector<SummaryRow> read_summary(const std::filesystem::path& run_folder);

@@ -1,0 +1,166 @@
+#include <sstream>
+
+#include <nlohmann/json.hpp>
+
+#include "trainer/io/atomic_file.h"
+#include "trainer/run/checkpoint.h"
+#include "trainer/run/run.h"
+#include "trainer/run/summary.h"
+
+namespace sterna::run {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using recipes::UserError;
+
+std::string text_of(const recipes::Recipe& recipe) {
+  std::ostringstream text;
+  recipe.write(text);
+  return text.str();
+}
+
+std::map<std::string, double> numbers_of(const Run& run) {
+  const RunState& s = run.state;
+  return {{"blocks", static_cast<double>(s.block)},
+          {"skipped", static_cast<double>(s.skipped)},
+          {"bad_in_row", static_cast<double>(s.bad_in_row)},
+          {"applied", static_cast<double>(run.optimizer.applied())},
+          {"best", s.best},
+          {"best_step", static_cast<double>(s.best_step)}};
+}
+
+model::Manifest manifest_of(const Run& run) {
+  const Session& session = run.session;
+  model::Manifest manifest;
+  manifest.stage = run.state.stage;
+  manifest.step = run.state.stage == "train" ? run.state.step : run.state.block;
+  manifest.source = fs::absolute(session.settings.model.path);
+  manifest.recipe = run.resolved;
+  const data::SampleSource& samples = session.samples ? *session.samples : *session.block_samples;
+  manifest.hashes = {{"tokenizer", session.tokenizer->fingerprint()},
+                     {"data", samples.fingerprint()}};
+  manifest.state = numbers_of(run);
+  return manifest;
+}
+
+void require_same_inputs(const Run& run, const model::Manifest& stored) {
+  for (const auto& [what, hash] : manifest_of(run).hashes) {
+    if (stored.hashes.at(what) != hash)
+      throw UserError("--resume continues the same run, but its " + what +
+                      " is no longer what it was: " + what + " hash " + stored.hashes.at(what) +
+                      " in " + run.folder.path().string() + ", " + hash +
+                      " now. Restore it, or start a new run under another run.name.");
+  }
+}
+
+/// The newest checkpoint that holds. What does not hold is removed: it must not count as newest
+/// when old checkpoints are pruned.
+fs::path sound_checkpoint(Run& run) {
+  std::vector<std::string> torn;
+  const fs::path checkpoint = model::newest_checkpoint(run.folder.path(), torn);
+  for (const std::string& message : torn)
+    run.progress.line("WARNING: " + message + "; falling back to an older checkpoint");
+  std::vector<fs::path> all = model::checkpoints_of_run(run.folder.path());
+  while (!checkpoint.empty() && all.back() != checkpoint) {
+    fs::remove_all(all.back());
+    all.pop_back();
+  }
+  return checkpoint;
+}
+
+void restore(Run& run, const fs::path& checkpoint) {
+  const model::Manifest manifest = model::read_manifest(checkpoint);
+  require_same_inputs(run, manifest);
+  restore_checkpoint(checkpoint, manifest, *run.session.student, run.optimizer);
+  const auto number = [&](const char* name) {
+    return static_cast<int64_t>(manifest.state.at(name));
+  };
+  RunState& s = run.state;
+  s.stage = manifest.stage;
+  s.block = number("blocks");
+  s.step = s.stage == "train" ? manifest.step : 0;
+  s.skipped = number("skipped");
+  s.bad_in_row = number("bad_in_row");
+  s.best = manifest.state.at("best");
+  s.best_step = number("best_step");
+  s.saved = checkpoint.filename();
+  run.optimizer.set_applied(number("applied"));
+}
+
+/// What the run has not done yet it must not have logged or evaluated.
+void take_back(const Run& run) {
+  const RunState& s = run.state;
+  JsonLog::truncate(run.folder.log(), [&](const json& line) {
+    return line.value("stage", "") == "train" ? line.value("step", int64_t{0}) <= s.step
+                                              : line.value("block", int64_t{-1}) < s.block;
+  });
+  drop_evaluations_behind(run.folder.path(),
+                          s.stage == "train" ? "step-" + std::to_string(s.step) : "ptq");
+}
+
+void open_logs(Run& run) {
+  run.log = std::make_unique<JsonLog>(run.folder.log());
+  run.board = std::make_unique<io::TensorboardWriter>(run.folder.path() / "tensorboard");
+}
+
+}  // namespace
+
+Run::Run(const recipes::Recipe& recipe, Session& loaded, const RunFolder& place, Progress& shown)
+    : session(loaded),
+      folder(place),
+      progress(shown),
+      resolved(text_of(recipe)),
+      evaluator(loaded, place),
+      optimizer(loaded.settings.train.adam(), loaded.settings.train.clip) {}
+
+void require_folder(const recipes::Recipe& recipe, const RunFolder& folder, bool resuming) {
+  const bool used = fs::exists(folder.log()) || !model::checkpoints_of_run(folder.path()).empty();
+  if (!resuming && used)
+    throw UserError(folder.path().string() +
+                    ": holds a run already; --resume continues it, or choose another run.name");
+  if (!resuming)
+    return;
+  if (!fs::exists(folder.recipe()))
+    throw UserError(folder.path().string() + ": no run to resume (no recipe.toml)");
+  recipes::Recipe stored =
+      recipes::Recipe::parse(io::read_text(folder.recipe()), folder.recipe().string());
+  read_all_sections(stored);
+  require_same_recipe(stored, recipe);
+}
+
+void begin(Run& run) {
+  io::write_atomically(run.folder.recipe(), run.resolved);
+  run.session.student->init_quantizers();
+  open_logs(run);
+}
+
+void resume(Run& run) {
+  const fs::path checkpoint = sound_checkpoint(run);
+  if (checkpoint.empty())
+    run.session.student->init_quantizers();
+  else
+    restore(run, checkpoint);
+  run.progress.line("resuming " + run.folder.path().string() + " from " +
+                    (checkpoint.empty() ? "the start" : run.state.saved));
+  take_back(run);
+  open_logs(run);
+  run.board->restart(run.state.step + 1);
+}
+
+void save(Run& run) {
+  RunState& s = run.state;
+  const bool steps = s.stage == "train";
+  const std::string name = (steps ? "step-" : "block-") + std::to_string(steps ? s.step : s.block);
+  if (name == s.saved)
+    return;
+  const fs::path folder =
+      save_checkpoint(run.folder.path(), manifest_of(run), *run.session.student, run.optimizer);
+  s.saved = folder.filename();
+  const TrainConfig& config = run.session.settings.train;
+  const bool keep_best = config.keep_best && s.best_step > 0;
+  prune_checkpoints(
+      run.folder.path(), config.keep_last, keep_best ? "step-" + std::to_string(s.best_step) : "");
+}
+
+}  // namespace sterna::run

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "trainer/io/tensorboard.h"
+#include "trainer/run/evaluate.h"
+#include "trainer/run/log.h"
+#include "trainer/run/optimizer.h"
+#include "trainer/run/run_folder.h"
+#include "trainer/run/session.h"
+
+namespace sterna::run {
+
+/// How far a run has come: what a checkpoint's manifest keeps beside the tensors.
+struct RunState {
+  std::string stage = "blockwise";  ///< or "train"
+  int64_t block = 0;                ///< complete blocks
+  int64_t step = 0;                 ///< complete attempts
+  int64_t skipped = 0;              ///< attempts dropped for NaN or Inf
+  int64_t bad_in_row = 0;
+  double best = 0;  ///< lowest perplexity so far; 0: none
+  int64_t best_step = 0;
+  std::string saved;  ///< newest checkpoint's folder name; empty before the first
+
+  bool untouched() const { return stage == "blockwise" && block == 0; }
+};
+
+/// A run under way: what its stages share. train.cpp says in which order they come.
+struct Run {
+  /// @param loaded  with its models; session, folder and progress outlive the Run
+  Run(const recipes::Recipe& recipe, Session& loaded, const RunFolder& place, Progress& shown);
+
+  std::filesystem::path checkpoint() const { return folder.path() / "checkpoints" / state.saved; }
+
+  Session& session;
+  const RunFolder& folder;
+  Progress& progress;
+  std::string resolved;  ///< the recipe with every default, TOML
+  Evaluator evaluator;
+  Optimizer optimizer;
+  RunState state;
+  std::unique_ptr<JsonLog> log;                  ///< set by begin() or resume()
+  std::unique_ptr<io::TensorboardWriter> board;  ///< likewise
+};
+
+// ---- resume.cpp: where a run starts, and what it leaves behind to start from
+
+/// Refuses a folder that cannot be begun in, or resumed from; before weights are read.
+/// @throws recipes::UserError  it holds a run; holds none, or that of another recipe
+void require_folder(const recipes::Recipe& recipe, const RunFolder& folder, bool resuming);
+
+/// Starts a new run.
+void begin(Run& run);
+
+/// Continues from the newest checkpoint that holds; takes back what was logged and evaluated behind
+/// it. @throws recipes::UserError  where tokenizer or data are no longer the same
+void resume(Run& run);
+
+/// Writes a checkpoint of where the run stands, unless it is there, and drops those not kept.
+void save(Run& run);
+
+// ---- stages.cpp: each goes on from where the run stands
+// @throws Interrupted  with the run's state that of the last complete block or step
+
+/// Evaluates the model in full precision and rounded.
+void baseline(Run& run);
+
+/// Trains block after block.
+void blockwise(Run& run);
+
+/// Trains the whole model.
+void end_to_end(Run& run);
+
+// ---- finish.cpp: what is made of the last checkpoint, without the models in memory
+
+/// Export and certificate where the recipe names a format, and the closing table.
+void finish(recipes::Recipe& recipe,
+            const RunFolder& folder,
+            const std::filesystem::path& checkpoint,
+            Progress& progress);
+
+}  // namespace sterna::run

@@ -1,0 +1,193 @@
+#include <chrono>
+#include <cmath>
+
+#include <nlohmann/json.hpp>
+
+#include "trainer/run/blockwise.h"
+#include "trainer/run/run.h"
+#include "trainer/run/step_log.h"
+
+namespace sterna::run {
+namespace {
+
+using recipes::UserError;
+
+double unix_time() {
+  using std::chrono::system_clock;
+  return std::chrono::duration<double>(system_clock::now().time_since_epoch()).count();
+}
+
+void write_block(Run& run, const BlockReport& report) {
+  run.log->write({{"stage", "blockwise"},
+                  {"block", report.block},
+                  {"steps", report.steps},
+                  {"error_before", report.error_before},
+                  {"error_after", report.error_after},
+                  {"stable", report.stable},
+                  {"quant_ms", report.quant_ms},
+                  {"train_ms", report.train_ms},
+                  {"block_ms", report.total_ms},
+                  {"peak_rss_mib", process_memory().peak}});
+  run.progress.step(run.state.block,
+                    "error " + short_number(report.error_before, 3) + " -> " +
+                        short_number(report.error_after, 3) + "  " +
+                        short_number(report.total_ms / 1e3, 3) + " s");
+}
+
+void write_step(Run& run, const StepReport& report, const LogContext& context) {
+  const int64_t step = run.state.step;
+  run.log->write(step_line(step, report, run.state.skipped, context));
+  std::vector<std::pair<std::string, double>> scalars{
+      {"loss", report.loss}, {"lr", report.rates.lr}, {"grad_norm", report.outcome.grad_norm}};
+  for (size_t i = 0; i < context.terms.size(); ++i)
+    scalars.emplace_back("loss/" + context.terms[i], report.losses[i]);
+  run.board->scalars(step, scalars, unix_time());
+  run.progress.step(step, step_text(report, context));
+  if (!report.outcome.applied)
+    run.progress.line("WARNING: step " + std::to_string(step) + " skipped: NaN or Inf in " +
+                      report.outcome.bad_tensor);
+}
+
+void one_step(Run& run, Step& step, const LogContext& context) {
+  RunState& s = run.state;
+  const StepReport report = step.run(s.step);
+  ++s.step;
+  s.bad_in_row = report.outcome.applied ? 0 : s.bad_in_row + 1;
+  s.skipped += report.outcome.applied ? 0 : 1;
+  write_step(run, report, context);
+  if (s.bad_in_row < run.session.settings.train.max_bad_steps)
+    return;
+  save(run);
+  throw UserError(
+      "training stopped at step " + std::to_string(s.step) + ": " + std::to_string(s.bad_in_row) +
+      " steps in a row had NaN or Inf, first in " + report.outcome.bad_tensor +
+      "; start a new run from the last good checkpoint (model.path=" + run.folder.path().string() +
+      ") with a lower train.lr, a longer train.warmup or model.dtype=fp32");
+}
+
+/// Evaluates, says so, and gives the perplexity on the first text.
+double report(Run& run, const Subject& subject) {
+  const std::vector<eval::EvalResult> results = run.evaluator.run(subject);
+  for (size_t i = 0; i < results.size(); ++i)
+    run.progress.line(subject.cell + ", " + run.session.settings.eval.text[i].filename().string() +
+                      ": " + to_text(results[i]));
+  return results.front().ppl;
+}
+
+/// Evaluates the student as it stands.
+double evaluate(Run& run, const std::string& cell) {
+  Student& student = *run.session.student;
+  student.materialize();
+  return report(run, {cell, student.decoder(), student.bits_per_weight()});
+}
+
+void evaluate_step(Run& run) {
+  RunState& s = run.state;
+  const std::string cell = "step-" + std::to_string(s.step);
+  if (!run.evaluator.wanted() || run.evaluator.done(cell))
+    return;
+  const double ppl = evaluate(run, cell);
+  run.board->scalars(s.step, {{"eval/perplexity", ppl}}, unix_time());
+  if (std::isfinite(ppl) && (s.best == 0 || ppl < s.best)) {
+    s.best = ppl;
+    s.best_step = s.step;
+  }
+}
+
+/// On the way between two steps: evaluation and checkpoints at their intervals.
+void look_around(Run& run) {
+  const Settings& settings = run.session.settings;
+  const RunState& s = run.state;
+  const auto due = [&](int64_t every) { return every > 0 && s.step % every == 0; };
+  if (due(settings.eval.every)) {
+    evaluate_step(run);
+    if (settings.train.keep_best && s.best_step == s.step)
+      save(run);
+  }
+  if (due(settings.train.checkpoint_every))
+    save(run);
+}
+
+void train_blocks(Run& run) {
+  Session& session = run.session;
+  RunState& s = run.state;
+  const BlockwiseConfig& config = session.settings.blockwise;
+  const int64_t blocks = session.source.config.layers;
+  Blockwise stage(*session.student, *session.teacher, *session.block_samples, config);
+  stage.start(s.block);
+  run.progress.start("block", s.block, blocks, /*every=*/1);
+  while (s.block < blocks) {
+    const BlockReport block = stage.run([](int64_t, int64_t, double) {});
+    ++s.block;
+    if (!std::isfinite(block.error_after))
+      throw UserError("block-wise stage: the error of block " + std::to_string(block.block) +
+                      " is NaN or Inf; lower blockwise.lr and blockwise.lr_quant, or set "
+                      "model.dtype=fp32");
+    write_block(run, block);
+    if (config.checkpoint_every > 0 && s.block % config.checkpoint_every == 0 && s.block < blocks)
+      save(run);
+  }
+}
+
+}  // namespace
+
+void baseline(Run& run) {
+  const EvalConfig& config = run.session.settings.eval;
+  if (!config.before || !run.evaluator.wanted() || !run.state.untouched())
+    return;
+  Student& student = *run.session.student;
+  if (!run.evaluator.done(kFullPrecision)) {
+    student.materialize_full_precision();
+    report(run, {kFullPrecision, student.decoder()});
+  }
+  if (run.session.quantized() && !run.evaluator.done("ptq"))
+    evaluate(run, "ptq");
+}
+
+void blockwise(Run& run) {
+  const Settings& settings = run.session.settings;
+  RunState& s = run.state;
+  if (settings.blockwise_wanted() && s.stage == "blockwise") {
+    train_blocks(run);
+    s.stage = "train";
+    save(run);
+  }
+  s.stage = "train";
+  const bool due = settings.blockwise_wanted() && settings.eval.after && s.step == 0;
+  if (due && run.evaluator.wanted() && !run.evaluator.done("blockwise"))
+    evaluate(run, "blockwise");
+}
+
+void end_to_end(Run& run) {
+  Session& session = run.session;
+  const Settings& settings = session.settings;
+  RunState& s = run.state;
+  if (s.step < settings.train.steps) {
+    const model::Decoder* teacher =
+        session.objective->needs_teacher() ? session.teacher.get() : nullptr;
+    Step step({*session.student,
+               teacher,
+               *session.objective,
+               *session.samples,
+               run.optimizer,
+               *session.world},
+              settings.train);
+    const LogContext context{session.objective->term_names(),
+                             step_flops(session.source.config,
+                                        teacher == nullptr ? nullptr : &teacher->config(),
+                                        settings.train.seq_len),
+                             settings.train.peak_tflops};
+    run.progress.start("step", s.step, settings.train.steps, settings.train.log_every);
+    while (s.step < settings.train.steps) {
+      one_step(run, step, context);
+      if (s.step < settings.train.steps)
+        look_around(run);
+    }
+  }
+  // Before the evaluation: whatever goes wrong there must not cost what was trained.
+  save(run);
+  if (s.step > 0 && settings.eval.after)
+    evaluate_step(run);
+}
+
+}  // namespace sterna::run
