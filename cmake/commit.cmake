@@ -1,5 +1,6 @@
 # Run at every build (cmake -DSOURCE=... -DOUTPUT=... -DVERSION=... -P): writes the one source that
 # names the commit, and only where it changes, so that a new commit compiles one small file.
+cmake_minimum_required(VERSION 3.25)
 set(text "sterna ${VERSION}")
 execute_process(COMMAND git rev-parse --show-toplevel --short=12 HEAD
   WORKING_DIRECTORY ${SOURCE} OUTPUT_VARIABLE found RESULT_VARIABLE failed ERROR_QUIET
@@ -25,6 +26,6 @@ file(CONFIGURE OUTPUT ${OUTPUT} @ONLY CONTENT
 "#include \"trainer/run/code_version.h\"
 
 std::string sterna::run::code_version() {
-  return \"@text@\";
+  return \"${text}\";
 }
 ")
