@@ -48,10 +48,13 @@ Student::Student(model::Decoder decoder,
     *slot.value = at::empty(slot.master.sizes(), dtype);
     if (slot.matrix)
       slot.quantizer = quantizer_of(parameter);
-    const bool free = !frozen(slot.name, freezing.patterns);
+    // A tied matrix answers to both of its names.
+    const bool is_head = slot.value == head;
+    const bool free = !frozen(slot.name, freezing.patterns) &&
+                      !(is_head && frozen("lm_head.weight", freezing.patterns));
     slot.trains_master = free && !freezing.only_quantizers;
     slot.trains_quantizer = free && slot.quantizer && !slot.quantizer->parameters().empty();
-    if (slot.value == head)
+    if (is_head)
       head_ = slots_.size();
     // The embedding comes first; what else lies outside the blocks comes behind them.
     if (slot.layer < 0 && !slots_.empty())
