@@ -13,6 +13,7 @@ namespace sterna::recipes {
 namespace {
 
 constexpr size_t kMaxOverrideDepth = 32;
+constexpr const char* kNameless = "recipe";  ///< origin of a recipe that no file gave
 
 std::vector<std::string> split_key(std::string_view key, std::string_view assignment) {
   std::vector<std::string> parts;
@@ -80,7 +81,7 @@ std::map<std::string, std::string> flat(const Value& value) {
 }
 
 Recipe::Recipe() : state_(std::make_unique<RecipeState>()) {
-  state_->origin = "recipe";
+  state_->origin = kNameless;
 }
 Recipe::~Recipe() = default;
 Recipe::Recipe(Recipe&&) noexcept = default;
@@ -101,6 +102,8 @@ Recipe Recipe::parse(const std::string& text, const std::string& origin) {
 }
 
 void Recipe::overlay(const Recipe& over) {
+  const bool nameless = state_->origin == kNameless;
+  state_->origin = (nameless ? "" : state_->origin + ", ") + over.state_->origin;
   merge_over(state_->written, over.state_->written);
 }
 

@@ -109,6 +109,39 @@ TEST_F(Check, MistakesEndWithTwoAndNothingOnOut) {
   }
 }
 
+TEST_F(Check, WhatIsNotThereIsSaidOfTheLineThatNamesIt) {
+  const std::string file = (folder_ / "r.toml").string();
+  const std::string model = "[model]\npath = '" + (folder_ / "model").string() + "'\n";
+  const std::string rest = "[train]\nsteps = 2\nseq_len = 16\n[data]\ntext = '" +
+                           (folder_ / "text.txt").string() + "'\ncache = '" +
+                           (folder_ / "cache").string() + "'\n";
+  const auto error_of = [&](const std::string& recipe) {
+    write("r.toml", recipe);
+    EXPECT_EQ(check(), kUserError);
+    return err_;
+  };
+  const auto expect = [&](const std::string& recipe, const std::string& wanted) {
+    EXPECT_NE(error_of(recipe).find("error: " + file + wanted), std::string::npos) << err_;
+  };
+  write("r.toml", model + rest);
+  ASSERT_EQ(check(), kDone) << err_;
+  expect("[model]\npath = '/nofile'\n" + rest,
+         ":2:1: 'model.path': /nofile: no such file or folder");
+  expect(model + "[teacher]\npath = '/nofile'\n" + rest + "[kd]\nloss = 'kl'\n",
+         ":4:1: 'teacher.path': /nofile: no such file or folder");
+  expect(model + rest + "[eval]\ntext = '/nofile'\nwindow = 8\n",
+         ":10:1: 'eval.text': /nofile: cannot be opened");
+  expect(model + rest + "[export]\nformat = 'sterna'\n[verify]\ntext = '/nofile'\n",
+         ":12:1: 'verify.text': /nofile: cannot be opened");
+  expect(model + "[train]\nsteps = 2\nseq_len = 16\n[data]\ntext = '/nofile'\n",
+         ":7:1: 'data.text': /nofile: cannot be opened");
+  // What is missing is of the file, not of "recipe"; a typo is shown before what it leaves missing.
+  expect(rest, ": 'model.path': expected the checkpoint to start from");
+  error_of("[model]\npaht = '" + (folder_ / "model").string() + "'\n" + rest);
+  EXPECT_NE(err_.find("model.paht"), std::string::npos) << err_;
+  EXPECT_EQ(err_.find("expected the checkpoint"), std::string::npos) << err_;
+}
+
 TEST_F(Check, AMissingOrSecondRecipeIsAMistake) {
   std::ostringstream out, err;
   EXPECT_EQ(run_program({"sterna", "check"}, {out, err}), kUserError);

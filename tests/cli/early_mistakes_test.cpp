@@ -37,9 +37,9 @@ TEST_F(EarlyMistakes, OfTexts) {
   EXPECT_HAS(error_of({"eval.text=" + path("none.txt"), "eval.window=16"}),
              "none.txt: cannot be opened");
   EXPECT_HAS(error_of({"export.format=sterna", "verify.text=" + path("none.txt")}),
-             "verify.text: " + path("none.txt") + ": cannot be opened");
+             "'verify.text': " + path("none.txt") + ": cannot be opened");
   EXPECT_HAS(error_of({"export.format=sterna", "verify.text=" + path("text.txt")}),
-             "verify.text: windows of 512 tokens, but the model was made for at most 256");
+             "'verify.text': windows of 512 tokens, but the model was made for at most 256");
   EXPECT_HAS(error_of({"eval.text=" + path("text.txt"), "eval.window=16", "eval.prompts=['']"}),
              "eval.prompts: '': generate: the prompt is empty");
 }

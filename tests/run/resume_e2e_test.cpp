@@ -113,7 +113,9 @@ TEST_F(Training, ATornCheckpointDoesNotPushOutAGoodOne) {
                   {"train.steps=8", "train.keep_last=1", "train.checkpoint_every=100", "--resume"}),
             0)
       << output_;
-  EXPECT_EQ(checkpoints("torn"), std::vector<std::string>{"step-8"}) << output_;
+  std::vector<std::string> left = checkpoints("torn");
+  std::sort(left.begin(), left.end());
+  EXPECT_EQ(left, (std::vector<std::string>{"step-8", "torn-step-10"})) << output_;
 }
 
 TEST_F(Training, ATypoInFreezeIsRefused) {
@@ -159,14 +161,13 @@ TEST_F(Training, InfiniteWeightsStopTheRunAndNameATensor) {
   EXPECT_NE(output_.find("model.layers."), std::string::npos) << output_;
 }
 
-TEST_F(Training, EvaluatesBeforeOnTheWayAndBehindAndKeepsTheBest) {
+TEST_F(Training, EvaluatesBeforeOnTheWayAndBehind) {
   write_text_file(folder_.path() / "held.txt", tiny_text(20, 99));
   ASSERT_EQ(train("evaluated",
                   {"eval.text=" + (folder_.path() / "held.txt").string(),
                    "eval.window=32",
                    "eval.every=8",
-                   "train.checkpoint_every=0",
-                   "train.keep_last=1"}),
+                   "train.checkpoint_every=0"}),
             0)
       << output_;
   for (const char* cell : {"full-precision", "ptq", "step-8", "step-16", "step-32", "step-40"})
@@ -180,7 +181,7 @@ TEST_F(Training, EvaluatesBeforeOnTheWayAndBehindAndKeepsTheBest) {
         .get<double>();
   };
   EXPECT_LT(ppl("full-precision"), 1e6);
-  EXPECT_GE(checkpoints("evaluated").size(), 1u);
+  EXPECT_LT(ppl("step-40"), ppl("ptq"));
 }
 
 }  // namespace

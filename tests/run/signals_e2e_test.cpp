@@ -33,7 +33,7 @@ const std::vector<std::string> kBlockwise{
     "quant.weight={ name = \"affine_learned\", bits = 2, group = 16 }",
     "blockwise.samples=32",
     "blockwise.batch=2",
-    "blockwise.epochs=10",
+    "blockwise.epochs=100",
     "blockwise.checkpoint_every=0",
     "train.steps=2"};
 
@@ -59,6 +59,69 @@ TEST_F(Signals, SigtermBetweenStepsSavesTheLastCompleteOneAndTheRunIsContinuedTo
   ASSERT_EQ(train("straight", more), 0) << output_;
   const std::string last = "step-" + std::to_string(done + 2);
   EXPECT_EQ(hashes("stopped", last), hashes("straight", last));
+}
+
+/// Evaluations that last for a second, one window at a time.
+std::vector<std::string> long_evaluation(const std::filesystem::path& text) {
+  return {"eval.text=" + text.string(), "eval.window=8", "eval.batch=1", "train.steps=4"};
+}
+
+TEST_F(Signals, SigtermInTheFirstEvaluationTrainsNothingAndItIsMadeUpFor) {
+  write_text_file(folder_ / "long.txt", tiny_text(600));
+  std::vector<std::string> more = long_evaluation(folder_ / "long.txt");
+  Program program(arguments("stopped", more), folder_ / "output.txt");
+  ASSERT_TRUE(program.says("memory")) << program.output();
+  program.signal(SIGTERM);
+  EXPECT_EQ(program.wait(), 3) << program.output();
+  EXPECT_NE(program.output().find("nothing is trained yet; --resume continues"), std::string::npos)
+      << program.output();
+  EXPECT_TRUE(checkpoints("stopped").empty());
+  more.push_back("eval.max_windows=4");
+  ASSERT_NO_FATAL_FAILURE(resume(more));
+  for (const char* cell : {"full-precision", "ptq", "step-4"})
+    EXPECT_TRUE(std::filesystem::exists(run_folder("stopped") / "eval" /
+                                        (std::string(cell) + ".long.txt.json")))
+        << cell;
+}
+
+TEST_F(Signals, SigtermInAnEvaluationOnTheWaySavesTheStepAndItIsMadeUpFor) {
+  write_text_file(folder_ / "long.txt", tiny_text(600));
+  std::vector<std::string> more = long_evaluation(folder_ / "long.txt");
+  more.insert(more.end(), {"eval.before=false", "eval.every=2", "train.log_every=1"});
+  ASSERT_NO_FATAL_FAILURE(stop_at("step 2/4", 20ms, more));
+  EXPECT_EQ(checkpoints("stopped"), std::vector<std::string>{"step-2"});
+  const auto cell = run_folder("stopped") / "eval/step-2.long.txt.json";
+  ASSERT_FALSE(std::filesystem::exists(cell)) << "it was not stopped in the evaluation";
+  more.push_back("eval.max_windows=4");
+  ASSERT_NO_FATAL_FAILURE(resume(more));
+  EXPECT_TRUE(std::filesystem::exists(cell));
+}
+
+TEST_F(Signals, SigtermInTheDeliveryKeepsTheOldExportAndIsMadeUpFor) {
+  write_text_file(folder_ / "long.txt", tiny_text(3000));
+  std::vector<std::string> more = {"train.steps=2", "export.format=sterna"};
+  ASSERT_EQ(train("stopped", more), 0) << output_;
+  const auto exports = run_folder("stopped") / "export";
+  const std::string old = io::read_text(exports / "sterna/SHA256SUMS");
+  more = {"train.steps=3",
+          "export.format=sterna",
+          "verify.text=" + (folder_ / "long.txt").string(),
+          "verify.window=8",
+          "verify.max_windows=0",
+          "--resume"};
+  Program program(arguments("stopped", more), folder_ / "second.txt");
+  ASSERT_TRUE(program.says("done: ")) << program.output();
+  program.signal(SIGTERM);
+  EXPECT_EQ(program.wait(), 3) << program.output();
+  EXPECT_NE(program.output().find("trained, not exported; --resume exports "), std::string::npos)
+      << program.output();
+  EXPECT_EQ(io::read_text(exports / "sterna/SHA256SUMS"), old);
+  more[4] = "verify.max_windows=2";
+  ASSERT_EQ(train("stopped", more), 0) << output_;
+  EXPECT_NE(io::read_text(exports / "sterna/SHA256SUMS"), old);
+  EXPECT_TRUE(std::filesystem::exists(exports / "sterna/certificate.json"));
+  EXPECT_FALSE(std::filesystem::exists(exports / "sterna.new"));
+  EXPECT_FALSE(std::filesystem::exists(exports / "sterna.old"));
 }
 
 TEST_F(Signals, ASecondSignalStopsAtOnceAndSavesNothing) {

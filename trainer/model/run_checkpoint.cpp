@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
@@ -45,6 +46,27 @@ CheckpointTensor tensor_of(const json& j) {
   return tensor;
 }
 
+/// What a run cannot be continued without; of `hashes` the first version knew only these.
+void require_complete(const Manifest& m) {
+  const auto need = [](const auto& map, const char* field, std::initializer_list<const char*> all) {
+    for (const char* key : all)
+      if (map.count(key) == 0)
+        throw std::invalid_argument(std::string(field) + " lacks '" + key + "'");
+  };
+  if (m.stage != "blockwise" && m.stage != "train")
+    throw std::invalid_argument("stage '" + m.stage + "' is neither blockwise nor train");
+  need(m.hashes, "hashes", {"tokenizer", "data"});
+  need(m.state, "state", {"blocks", "skipped", "bad_in_row", "applied", "best", "best_step"});
+  std::map<std::string, std::set<std::string>> names;
+  for (const CheckpointTensor& tensor : m.tensors) {
+    names[tensor.kind].insert(tensor.name);
+    for (const auto& slice : tensor.slices)
+      need(m.files, "files", {slice.file.c_str()});
+  }
+  if (names["moment1"] != names["moment2"])
+    throw std::invalid_argument("tensors have one moment without the other");
+}
+
 Manifest manifest_of(const json& j) {
   Manifest m;
   j.at("format").get_to(m.format);
@@ -60,6 +82,7 @@ Manifest manifest_of(const json& j) {
   j.at("files").get_to(m.files);
   for (const json& tensor : j.at("tensors"))
     m.tensors.push_back(tensor_of(tensor));
+  require_complete(m);
   return m;
 }
 

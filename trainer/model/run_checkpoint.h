@@ -33,7 +33,7 @@ struct Manifest {
   std::string source;  ///< checkpoint that gave configuration and tokenizer
   std::string recipe;  ///< resolved recipe, TOML
   std::string code_version;
-  std::map<std::string, std::string> hashes;  ///< "tokenizer", "data"
+  std::map<std::string, std::string> hashes;  ///< "tokenizer", "data", "source", "teacher"
   std::map<std::string, double> state;        ///< counters and the best score so far
   std::map<std::string, std::string> files;   ///< file name -> SHA-256
   std::vector<CheckpointTensor> tensors;

@@ -26,7 +26,7 @@ void restore_checkpoint(const std::filesystem::path& checkpoint,
                         Optimizer& optimizer);
 
 /// Removes all checkpoints but the newest `keep_last` and the one named `best` (may be empty), and
-/// what a crash left under temporary names.
+/// what a crash left under temporary names. What was set aside as torn stays.
 void prune_checkpoints(const std::filesystem::path& run,
                        int64_t keep_last,
                        const std::string& best);

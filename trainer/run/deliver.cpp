@@ -7,6 +7,7 @@
 #include "trainer/export/certify.h"
 #include "trainer/export/export.h"
 #include "trainer/io/atomic_file.h"
+#include "trainer/run/signals.h"
 #include "trainer/text/tokenizer.h"
 
 namespace sterna::run {
@@ -19,23 +20,49 @@ std::string first_of(const std::vector<std::string>& lines) {
                                            : std::string());
 }
 
-/// Writes the export, reads it back and gives it its name. The weights that it was made of are let
-/// go with this call.
-exporter::Certificate publish(const exporter::Format& format,
-                              const model::CheckpointInfo& trained,
-                              Delivery& delivery) {
+fs::path with(const fs::path& folder, const char* suffix) {
+  return folder.string() + suffix;
+}
+
+/// Clears away what a killed run left beside its exports, and gives an export its name back that
+/// was killed between losing it to its successor and that one's taking it.
+void sweep(const fs::path& exports) {
+  for (const std::string& format : exporter::formats().names()) {
+    const fs::path folder = exports / format;
+    if (fs::exists(with(folder, ".old")) && !fs::exists(folder))
+      fs::rename(with(folder, ".old"), folder);
+    std::vector<fs::path> left = {with(folder, ".old"), with(folder, ".new")};
+    for (const auto& entry : fs::directory_iterator(exports))
+      if (entry.path().filename().string().starts_with(format + ".new.tmp-"))
+        left.push_back(entry.path());
+    for (const fs::path& each : left)
+      fs::remove_all(each);
+  }
+}
+
+/// The earlier export of the run goes once its successor is in place.
+void put_in_place(const fs::path& fresh, const fs::path& folder) {
+  const fs::path old = with(folder, ".old");
+  if (fs::exists(folder))
+    fs::rename(folder, old);
+  io::publish_folder(fresh, folder);
+  fs::remove_all(old);
+}
+
+/// Writes the export and reads it back. The weights that it was made of are let go with this call.
+exporter::Certificate prove(const exporter::Format& format,
+                            const model::CheckpointInfo& trained,
+                            const fs::path& fresh,
+                            Delivery& delivery) {
   const exporter::ExportSource source = exporter::open_source(trained);
-  // An earlier export of this run stays until its successor is proved.
-  const fs::path fresh = delivery.folder.string() + ".new";
-  fs::remove_all(fresh);
+  SignalWatch::check();
   exporter::export_folder(source, format, fresh);
+  SignalWatch::check();
   exporter::Certificate certificate = exporter::certify(fresh, source);
   if (!certificate.mismatches.empty())
     throw std::runtime_error(fresh.string() +
                              " is not what was trained: " + first_of(certificate.mismatches) +
                              "; is the disk failing? `sterna export` writes it again");
-  fs::remove_all(delivery.folder);
-  io::publish_folder(fresh, delivery.folder);
   delivery.text = std::to_string(source.weights.tensors.size()) + " tensors (" +
                   std::to_string(source.weights.encoded.size()) +
                   " with codes) re-read and equal to the checkpoint bit for bit";
@@ -46,6 +73,7 @@ eval::EvalOptions windows_of(const VerifyConfig& config) {
   eval::EvalOptions options;
   options.window = config.window;
   options.max_windows = config.max_windows;
+  options.between = SignalWatch::check;
   return options;
 }
 
@@ -83,16 +111,20 @@ double divergence(const VerifyConfig& config,
 Delivery deliver(recipes::Recipe& recipe, const fs::path& run_folder, const fs::path& checkpoint) {
   Delivery delivery;
   delivery.folder = run_folder / "export" / recipe.section("export").choose("format");
-  fs::create_directories(delivery.folder.parent_path());
+  const fs::path fresh = with(delivery.folder, ".new");
+  fs::create_directories(fresh.parent_path());
+  sweep(fresh.parent_path());
+  SignalWatch::check();
   const auto format = exporter::formats().build(recipe.section("export"), "format");
   const model::CheckpointInfo trained = model::inspect(checkpoint);
-  const exporter::Certificate certificate = publish(*format, trained, delivery);
+  const exporter::Certificate certificate = prove(*format, trained, fresh, delivery);
+  SignalWatch::check();
   const auto wanted = recipe.section("verify").read<VerifyConfig>();
   const auto tokenizer = text::open_tokenizer(trained.tokenizer_path);
   const auto ids = read_verify_ids(wanted, *tokenizer, trained.config);
-  const double kld = divergence(wanted, ids, model::inspect(delivery.folder), trained);
-  exporter::write_certificate(
-      delivery.folder, certificate, kld < 0 ? nlohmann::json() : nlohmann::json(kld));
+  const double kld = divergence(wanted, ids, model::inspect(fresh), trained);
+  exporter::write_certificate(fresh, certificate, kld < 0 ? nlohmann::json() : nlohmann::json(kld));
+  put_in_place(fresh, delivery.folder);
   delivery.bytes = exporter::folder_bytes(delivery.folder);
   delivery.text = delivery.folder.string() + ": " + std::to_string(delivery.bytes / 1000) +
                   " kB, " + delivery.text;

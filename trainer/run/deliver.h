@@ -21,7 +21,9 @@ struct Delivery {
 /// The last stage of a run whose recipe names `export.format`: writes export/<format> from a
 /// checkpoint, re-reads it, compares it bit for bit and writes certificate.json, with the KL
 /// divergence of the export from the checkpoint where `verify.text` names a text.
+/// An earlier export stays until this one is proved and in place.
 /// @throws recipes::UserError  where the export cannot be written
+/// @throws Interrupted  between two stages; the next call clears away what is left
 /// @throws std::runtime_error  where what was read back is not what was trained
 Delivery deliver(recipes::Recipe& recipe,
                  const std::filesystem::path& run_folder,

@@ -31,48 +31,56 @@ std::map<std::string, double> numbers_of(const Run& run) {
 }
 
 model::Manifest manifest_of(const Run& run) {
-  const Session& session = run.session;
   model::Manifest manifest;
   manifest.stage = run.state.stage;
   manifest.step = run.state.stage == "train" ? run.state.step : run.state.block;
-  manifest.source = fs::absolute(session.settings.model.path);
+  manifest.source = fs::absolute(run.session.settings.model.path);
   manifest.recipe = run.resolved;
-  const data::SampleSource& samples = session.samples ? *session.samples : *session.block_samples;
-  manifest.hashes = {{"tokenizer", session.tokenizer->fingerprint()},
-                     {"data", samples.fingerprint()}};
+  manifest.hashes = run.session.hashes;
   manifest.state = numbers_of(run);
   return manifest;
 }
 
 void require_same_inputs(const Run& run, const model::Manifest& stored) {
-  for (const auto& [what, hash] : manifest_of(run).hashes) {
-    if (stored.hashes.at(what) != hash)
-      throw UserError("--resume continues the same run, but its " + what +
-                      " is no longer what it was: " + what + " hash " + stored.hashes.at(what) +
-                      " in " + run.folder.path().string() + ", " + hash +
-                      " now. Restore it, or start a new run under another run.name.");
+  for (const auto& [what, hash] : run.session.hashes) {
+    const auto before = stored.hashes.find(what);
+    if (before == stored.hashes.end() || before->second == hash)
+      continue;  // older manifests know neither source nor teacher
+    throw UserError("--resume continues the same run, but its " + what +
+                    " is no longer what it was: " + what + " hash " + before->second + " in " +
+                    run.folder.path().string() + ", " + hash +
+                    " now. Restore it, or start a new run under another run.name.");
   }
 }
 
-/// The newest checkpoint that holds. What does not hold is removed: it must not count as newest
-/// when old checkpoints are pruned.
+/// Gives a checkpoint a name under which it counts neither as newest nor as one to be pruned.
+fs::path set_aside(const fs::path& checkpoint) {
+  const fs::path name = checkpoint.parent_path() / ("torn-" + checkpoint.filename().string());
+  fs::path free = name;
+  for (int i = 2; fs::exists(free); ++i)
+    free = name.string() + "." + std::to_string(i);
+  fs::rename(checkpoint, free);
+  return free;
+}
+
+/// The newest checkpoint that holds. What does not hold is kept: it may be worth mending, or have
+/// been out of reach for a moment only.
 fs::path sound_checkpoint(Run& run) {
   std::vector<std::string> torn;
-  const fs::path checkpoint = model::newest_checkpoint(run.folder.path(), torn);
-  for (const std::string& message : torn)
-    run.progress.line("WARNING: " + message + "; falling back to an older checkpoint");
   std::vector<fs::path> all = model::checkpoints_of_run(run.folder.path());
-  while (!checkpoint.empty() && all.back() != checkpoint) {
-    fs::remove_all(all.back());
+  const fs::path checkpoint = model::newest_checkpoint(run.folder.path(), torn);
+  for (const std::string& message : torn) {
+    run.progress.line("WARNING: " + message + "; set aside as " + set_aside(all.back()).string());
     all.pop_back();
   }
+  if (checkpoint.empty() && !torn.empty())
+    run.progress.line("WARNING: no checkpoint of this run holds: it starts anew");
   return checkpoint;
 }
 
-void restore(Run& run, const fs::path& checkpoint) {
+void take_up(Run& run, const fs::path& checkpoint) {
   const model::Manifest manifest = model::read_manifest(checkpoint);
   require_same_inputs(run, manifest);
-  restore_checkpoint(checkpoint, manifest, *run.session.student, run.optimizer);
   const auto number = [&](const char* name) {
     return static_cast<int64_t>(manifest.state.at(name));
   };
@@ -97,6 +105,22 @@ void take_back(const Run& run) {
   });
   drop_evaluations_behind(run.folder.path(),
                           s.stage == "train" ? "step-" + std::to_string(s.step) : "ptq");
+}
+
+/// The best step by what is evaluated: a manifest is older than the evaluation of its own step.
+void recall_best(Run& run) {
+  RunState& s = run.state;
+  if (!run.evaluator.wanted())
+    return;
+  s.best = 0;
+  s.best_step = 0;
+  for (const SummaryRow& row : read_summary(run.folder.path())) {
+    if (!row.stage.starts_with("step-"))
+      continue;
+    for (const SummaryRow::Cell& cell : row.cells)
+      if (cell.text == run.session.texts.front().name)
+        s.note_perplexity(cell.ppl, std::stoll(row.stage.substr(5)));
+  }
 }
 
 void open_logs(Run& run) {
@@ -131,21 +155,35 @@ void require_folder(const recipes::Recipe& recipe, const RunFolder& folder, bool
 
 void begin(Run& run) {
   io::write_atomically(run.folder.recipe(), run.resolved);
-  run.session.student->init_quantizers();
   open_logs(run);
 }
 
 void resume(Run& run) {
   const fs::path checkpoint = sound_checkpoint(run);
-  if (checkpoint.empty())
-    run.session.student->init_quantizers();
-  else
-    restore(run, checkpoint);
+  if (!checkpoint.empty())
+    take_up(run, checkpoint);
   run.progress.line("resuming " + run.folder.path().string() + " from " +
                     (checkpoint.empty() ? "the start" : run.state.saved));
+  // Some keys may change, and whoever reads the folder later asks its recipe.
+  io::write_atomically(run.folder.recipe(), run.resolved);
   take_back(run);
+  recall_best(run);
   open_logs(run);
   run.board->restart(run.state.step + 1);
+}
+
+void round_weights(Run& run) {
+  if (!run.rounded)
+    run.session.student->init_quantizers();
+  run.rounded = true;
+}
+
+void restore(Run& run) {
+  if (run.state.saved.empty())
+    return round_weights(run);
+  const fs::path checkpoint = run.checkpoint();
+  restore_checkpoint(
+      checkpoint, model::read_manifest(checkpoint), *run.session.student, run.optimizer);
 }
 
 void save(Run& run) {

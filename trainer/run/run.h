@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <memory>
 #include <string>
 
@@ -24,6 +25,13 @@ struct RunState {
   std::string saved;  ///< newest checkpoint's folder name; empty before the first
 
   bool untouched() const { return stage == "blockwise" && block == 0; }
+
+  void note_perplexity(double perplexity, int64_t of_step) {
+    if (!std::isfinite(perplexity) || (best > 0 && perplexity >= best))
+      return;
+    best = perplexity;
+    best_step = of_step;
+  }
 };
 
 /// A run under way: what its stages share. train.cpp says in which order they come.
@@ -40,7 +48,8 @@ struct Run {
   Evaluator evaluator;
   Optimizer optimizer;
   RunState state;
-  std::unique_ptr<JsonLog> log;                  ///< set by begin() or resume()
+  bool rounded = false;          ///< the quantizers have set themselves by the source's weights
+  std::unique_ptr<JsonLog> log;  ///< set by begin() or resume()
   std::unique_ptr<io::TensorboardWriter> board;  ///< likewise
 };
 
@@ -53,9 +62,16 @@ void require_folder(const recipes::Recipe& recipe, const RunFolder& folder, bool
 /// Starts a new run.
 void begin(Run& run);
 
-/// Continues from the newest checkpoint that holds; takes back what was logged and evaluated behind
-/// it. @throws recipes::UserError  where tokenizer or data are no longer the same
+/// Goes back to the newest checkpoint that holds: sets those behind it aside, takes back what was
+/// logged and evaluated behind it. The student still holds the source's weights.
+/// @throws recipes::UserError  where models, tokenizer or data are no longer the same
 void resume(Run& run);
+
+/// Rounds the source's weights for the first time, unless that was done.
+void round_weights(Run& run);
+
+/// Gives the student the weights that the run goes on from: the checkpoint's, or the rounded ones.
+void restore(Run& run);
 
 /// Writes a checkpoint of where the run stands, unless it is there, and drops those not kept.
 void save(Run& run);
@@ -63,7 +79,8 @@ void save(Run& run);
 // ---- stages.cpp: each goes on from where the run stands
 // @throws Interrupted  with the run's state that of the last complete block or step
 
-/// Evaluates the model in full precision and rounded.
+/// Evaluates the source's model in full precision and rounded, where that was not done yet; must
+/// come before restore().
 void baseline(Run& run);
 
 /// Trains block after block.
@@ -75,6 +92,7 @@ void end_to_end(Run& run);
 // ---- finish.cpp: what is made of the last checkpoint, without the models in memory
 
 /// Export and certificate where the recipe names a format, and the closing table.
+/// @throws Interrupted  before an export has its name
 void finish(recipes::Recipe& recipe,
             const RunFolder& folder,
             const std::filesystem::path& checkpoint,

@@ -1,7 +1,9 @@
 #include "trainer/run/session.h"
 
+#include "recipes/blame.h"
 #include "recipes/glob.h"
 #include "trainer/export/format.h"
+#include "trainer/model/identity.h"
 #include "trainer/model/quantizers.h"
 #include "trainer/run/deliver.h"
 #include "trainer/run/session_checks.h"
@@ -29,14 +31,18 @@ void require_delivery(recipes::Recipe& recipe, const Session& session) {
   if (!recipe.section("export").has("format"))
     return;
   const auto wanted = recipe.section("verify").read<VerifyConfig>();
-  read_verify_ids(wanted, *session.tokenizer, session.source.config);
+  recipes::blame_on(recipe.section("verify"), "text", [&] {
+    return read_verify_ids(wanted, *session.tokenizer, session.source.config);
+  });
 }
 
 void open_data(recipes::Recipe& recipe, Session& session) {
   const Settings& s = session.settings;
   const auto open = [&](int64_t seq_len) {
-    auto samples =
-        data::open_samples(recipe.section("data"), *session.tokenizer, seq_len, s.train.seed);
+    const recipes::Section section = recipe.section("data");
+    auto samples = recipes::blame_on(section, "text", [&] {
+      return data::open_samples(section, *session.tokenizer, seq_len, s.train.seed);
+    });
     if (!samples->note().empty())
       session.remarks.push_back(samples->note());
     return samples;
@@ -47,10 +53,44 @@ void open_data(recipes::Recipe& recipe, Session& session) {
     session.block_samples = open(s.blockwise_seq_len());
 }
 
-model::CheckpointInfo open_checkpoint(const std::filesystem::path& path, Session& session) {
-  model::CheckpointInfo info = model::inspect(path);
+/// Opens what `path` of that section names.
+model::CheckpointInfo open_checkpoint(const recipes::Section& section,
+                                      const std::filesystem::path& path,
+                                      Session& session) {
+  model::CheckpointInfo info =
+      recipes::blame_on(section, "path", [&] { return model::inspect(path); });
   session.remarks.insert(session.remarks.end(), info.remarks.begin(), info.remarks.end());
   return info;
+}
+
+void open_checkpoints(recipes::Recipe& recipe, Session& session) {
+  const Settings& s = session.settings;
+  const recipes::Section model = recipe.section("model");
+  session.source = open_checkpoint(model, s.model.path, session);
+  session.tokenizer = recipes::blame_on(
+      model, "path", [&] { return text::open_tokenizer(session.source.tokenizer_path); });
+  const bool self = s.teacher.path.empty() || s.teacher.path == s.model.path;
+  session.teacher_source =
+      self ? session.source : open_checkpoint(recipe.section("teacher"), s.teacher.path, session);
+}
+
+/// Comes behind the search for unknown keys: what is missing may be there, mistyped.
+void require_something_to_do(recipes::Recipe& recipe, const Settings& s) {
+  if (s.model.path.empty())
+    recipe.section("model").fail("path", "expected the checkpoint to start from, found nothing");
+  if (s.train.steps == 0 && !s.blockwise_wanted())
+    recipe.section("train").fail(
+        "steps", "nothing to do: set train.steps, or blockwise.samples for the block-wise stage");
+}
+
+std::map<std::string, std::string> hashes_of(const Session& session) {
+  const data::SampleSource& samples = session.samples ? *session.samples : *session.block_samples;
+  std::map<std::string, std::string> hashes = {{"tokenizer", session.tokenizer->fingerprint()},
+                                               {"data", samples.fingerprint()},
+                                               {"source", model::identity(session.source)}};
+  if (session.needs_teacher && session.teacher_source.path != session.source.path)
+    hashes["teacher"] = model::identity(session.teacher_source);
+  return hashes;
 }
 
 }  // namespace
@@ -74,11 +114,6 @@ Settings read_settings(recipes::Recipe& recipe) {
   s.train = recipe.section("train").read<TrainConfig>();
   s.blockwise = recipe.section("blockwise").read<BlockwiseConfig>();
   s.eval = recipe.section("eval").read<EvalConfig>();
-  if (s.model.path.empty())
-    recipe.section("model").fail("path", "expected the checkpoint to start from, found nothing");
-  if (s.train.steps == 0 && !s.blockwise_wanted())
-    recipe.section("train").fail(
-        "steps", "nothing to do: set train.steps, or blockwise.samples for the block-wise stage");
   return s;
 }
 
@@ -99,17 +134,17 @@ Session open_session(recipes::Recipe& recipe) {
   session.settings = read_settings(recipe);
   session.world = dist::make_single();
   const Settings& s = session.settings;
+  require_something_to_do(recipe, s);
   session.objective = std::make_unique<distill::Objective>(recipe.section("kd"));
   session.plan = quant::Plan::read(recipe.section("quant"));
   session.needs_teacher =
       s.blockwise_wanted() || (s.train.steps > 0 && session.objective->needs_teacher());
 
-  session.source = open_checkpoint(s.model.path, session);
-  session.tokenizer = text::open_tokenizer(session.source.tokenizer_path);
-  const bool self = s.teacher.path.empty() || s.teacher.path == s.model.path;
-  session.teacher_source = self ? session.source : open_checkpoint(s.teacher.path, session);
+  open_checkpoints(recipe, session);
   require_fitting_models(session);
-  session.texts = eval::read_texts(s.eval, *session.tokenizer, session.source.config);
+  session.texts = recipes::blame_on(recipe.section("eval"), "text", [&] {
+    return eval::read_texts(s.eval, *session.tokenizer, session.source.config);
+  });
   require_delivery(recipe, session);
   open_data(recipe, session);
   return session;
@@ -118,6 +153,7 @@ Session open_session(recipes::Recipe& recipe) {
 void load_models(Session& session) {
   const Settings& s = session.settings;
   model::Weights weights = model::read_weights(session.source);
+  session.hashes = hashes_of(session);
   const auto quantizer_of = [&](const model::Parameter& parameter) {
     return model::build_quantizer(session.plan, parameter);
   };

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -48,6 +49,7 @@ struct Session {
   model::CheckpointInfo teacher_source;  ///< the student's where no other is named
 
   // From load_models() on.
+  std::map<std::string, std::string> hashes;  ///< what a resumed run must find as it was
   std::unique_ptr<Student> student;
   std::unique_ptr<model::Decoder> teacher;  ///< null where nothing needs one
 
@@ -58,7 +60,6 @@ struct Session {
   bool teaches_itself() const;
 };
 
-/// @throws recipes::UserError  where nothing is to be done
 Settings read_settings(recipes::Recipe& recipe);
 
 /// Reads every section of a training recipe, as open_session() does, and loads nothing: afterwards
@@ -66,7 +67,8 @@ Settings read_settings(recipes::Recipe& recipe);
 void read_all_sections(recipes::Recipe& recipe);
 
 /// Opens everything but weights, so that mistakes show before any are read: checkpoints that do not
-/// fit each other or the recipe, patterns that match nothing, texts that are not there.
+/// fit each other or the recipe, patterns that match nothing, texts that are not there, nothing to
+/// do.
 /// @throws recipes::UserError
 Session open_session(recipes::Recipe& recipe);
 

@@ -32,6 +32,7 @@ SignalWatch::SignalWatch() {
 SignalWatch::~SignalWatch() {
   for (int i = 0; i < 2; ++i)
     sigaction(kSignals[i], &g_before[i], nullptr);
+  g_signal = 0;
 }
 
 bool SignalWatch::arrived() {

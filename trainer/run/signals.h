@@ -19,6 +19,7 @@ class SignalWatch {
   SignalWatch(const SignalWatch&) = delete;
   SignalWatch& operator=(const SignalWatch&) = delete;
 
+  /// False where nobody watches.
   static bool arrived();
 
   /// @throws Interrupted  once a signal has arrived

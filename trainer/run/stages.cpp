@@ -88,10 +88,7 @@ void evaluate_step(Run& run) {
     return;
   const double ppl = evaluate(run, cell);
   run.board->scalars(s.step, {{"eval/perplexity", ppl}}, unix_time());
-  if (std::isfinite(ppl) && (s.best == 0 || ppl < s.best)) {
-    s.best = ppl;
-    s.best_step = s.step;
-  }
+  s.note_perplexity(ppl, s.step);
 }
 
 /// On the way between two steps: evaluation and checkpoints at their intervals.
@@ -133,15 +130,17 @@ void train_blocks(Run& run) {
 
 void baseline(Run& run) {
   const EvalConfig& config = run.session.settings.eval;
-  if (!config.before || !run.evaluator.wanted() || !run.state.untouched())
+  if (!config.before || !run.evaluator.wanted())
     return;
   Student& student = *run.session.student;
   if (!run.evaluator.done(kFullPrecision)) {
     student.materialize_full_precision();
     report(run, {kFullPrecision, student.decoder()});
   }
-  if (run.session.quantized() && !run.evaluator.done("ptq"))
+  if (run.session.quantized() && !run.evaluator.done("ptq")) {
+    round_weights(run);
     evaluate(run, "ptq");
+  }
 }
 
 void blockwise(Run& run) {
@@ -178,10 +177,11 @@ void end_to_end(Run& run) {
                                         settings.train.seq_len),
                              settings.train.peak_tflops};
     run.progress.start("step", s.step, settings.train.steps, settings.train.log_every);
+    // The first look is for a resumed run, which may have been stopped in the midst of it.
     while (s.step < settings.train.steps) {
-      one_step(run, step, context);
-      if (s.step < settings.train.steps)
+      if (s.step > 0)
         look_around(run);
+      one_step(run, step, context);
     }
   }
   // Before the evaluation: whatever goes wrong there must not cost what was trained.

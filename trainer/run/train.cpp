@@ -17,13 +17,32 @@ namespace fs = std::filesystem;
 bool train_stages(Run& run) {
   try {
     baseline(run);
+    restore(run);
     blockwise(run);
     end_to_end(run);
     return true;
   } catch (const Interrupted& signal) {
-    save(run);
-    run.progress.line(std::string(signal.what()) + ": saved " + run.state.saved +
-                      "; --resume continues");
+    if (!run.state.untouched())
+      save(run);
+    run.progress.line(
+        std::string(signal.what()) + ": " +
+        (run.state.saved.empty() ? "nothing is trained yet" : "saved " + run.state.saved) +
+        "; --resume continues");
+    return false;
+  }
+}
+
+/// @return  false where a signal came before all was delivered
+bool deliver_run(recipes::Recipe& recipe,
+                 const RunFolder& folder,
+                 const fs::path& checkpoint,
+                 Progress& progress) {
+  try {
+    finish(recipe, folder, checkpoint, progress);
+    return true;
+  } catch (const Interrupted& signal) {
+    progress.line(std::string(signal.what()) + ": trained, not exported; --resume exports " +
+                  checkpoint.string());
     return false;
   }
 }
@@ -56,8 +75,8 @@ TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
   }
   // Models, gradients and moments go before the checkpoint is read back: it is a model of its own.
   session.reset();
-  finish(recipe, folder, last, progress);
-  return {/*stopped_early=*/false, folder.path()};
+  const bool delivered = deliver_run(recipe, folder, last, progress);
+  return {/*stopped_early=*/!delivered, folder.path()};
 }
 
 }  // namespace sterna::run
