@@ -40,7 +40,7 @@ class AffineLearned final : public Quantizer {
   explicit AffineLearned(const Config& config)
       : config_(config),
         init_(parse_init(config.init)),
-        codes_(config.bits, parse_scale_dtype(config.scale_dtype)) {}
+        codes_(config.bits, parse_dtype(config.scale_dtype)) {}
 
   void allocate(const Tensor& w) override {
     const Groups groups("affine_learned", w, config_.group);

@@ -20,10 +20,7 @@ struct AsymConfig {
   template <class Visitor>
   void fields(Visitor& v) {
     v("bits", bits, "bits of a code", recipes::Range<int64_t>{2, 8});
-    v("group",
-      group,
-      "inputs per scale; 0 = row, -1 = whole matrix",
-      recipes::Range<int64_t>{-1, 1 << 20});
+    visit_group(v, group);
     v("init", init, "range: least to largest, mean |w|, or search for least error", kInits);
     v("scale_dtype", scale_dtype, "what scales are rounded to", kScaleDtypes);
   }

@@ -30,7 +30,7 @@ class MinmaxAsym final : public Quantizer {
   explicit MinmaxAsym(const Config& config)
       : config_(config),
         init_(parse_init(config.init)),
-        codes_(config.bits, parse_scale_dtype(config.scale_dtype)) {}
+        codes_(config.bits, parse_dtype(config.scale_dtype)) {}
 
   void allocate(const Tensor& w) override {
     if (init_ != Init::kMse)

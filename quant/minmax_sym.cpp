@@ -44,10 +44,7 @@ class MinmaxSym final : public Quantizer {
     template <class Visitor>
     void fields(Visitor& v) {
       v("bits", bits, "bits of a code", recipes::Range<int64_t>{2, 8});
-      v("group",
-        group,
-        "inputs per scale; 0 = row, -1 = whole matrix",
-        recipes::Range<int64_t>{-1, 1 << 20});
+      visit_group(v, group);
       v("init", init, "range: largest weight, mean |w|, or search for least error", kInits);
       v("full_range", full_range, "also use the code -2^(bits-1)");
       v("clip_val",
@@ -61,7 +58,7 @@ class MinmaxSym final : public Quantizer {
   explicit MinmaxSym(const Config& config)
       : config_(config),
         init_(parse_init(config.init)),
-        dtype_(parse_scale_dtype(config.scale_dtype)),
+        dtype_(parse_dtype(config.scale_dtype)),
         clip_val_(config.clip_val > 0 ? static_cast<float>(config.clip_val)
                                       : std::numeric_limits<float>::infinity()),
         hi_(static_cast<float>((int64_t{1} << (config.bits - 1)) - 1)),

@@ -12,10 +12,14 @@ Init parse_init(const std::string& text) {
   return text == "mse" ? Init::kMse : Init::kAbsmax;
 }
 
-at::ScalarType parse_scale_dtype(const std::string& text) {
-  if (text == "fp32")
+at::ScalarType parse_dtype(const std::string& name) {
+  if (name == "bf16")
+    return at::kBFloat16;
+  if (name == "fp16")
+    return at::kHalf;
+  if (name == "fp32")
     return at::kFloat;
-  return text == "fp16" ? at::kHalf : at::kBFloat16;
+  throw recipes::UserError("dtype '" + name + "': expected bf16, fp16 or fp32");
 }
 
 float round_scale(float scale, at::ScalarType dtype) {

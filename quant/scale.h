@@ -14,6 +14,15 @@ namespace sterna::quant {
 inline const recipes::OneOf kScaleDtypes{"bf16", "fp16", "fp32"};
 inline const recipes::OneOf kInits{"absmax", "mean", "mse"};
 
+/// The field `group`, as every quantizer has it.
+template <class Visitor>
+void visit_group(Visitor& v, int64_t& group) {
+  v("group",
+    group,
+    "inputs per scale; 0 = row, -1 = whole matrix",
+    recipes::Range<int64_t>{-1, 1 << 20});
+}
+
 enum class Init {
   kAbsmax,  ///< the grid reaches the largest weight
   kMean,    ///< the step that is best for a Gaussian of the same mean |w|
@@ -21,7 +30,10 @@ enum class Init {
 };
 
 Init parse_init(const std::string& text);
-at::ScalarType parse_scale_dtype(const std::string& text);
+
+/// "bf16", "fp16" or "fp32", wherever a recipe or a flag names a dtype.
+/// @throws recipes::UserError
+at::ScalarType parse_dtype(const std::string& name);
 
 /// The positive `scale` as its declared dtype holds it. Two-byte scales stay within fp16's normal
 /// range, so that a bf16 scale is exact in both; zero becomes the smallest scale.

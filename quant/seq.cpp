@@ -55,10 +55,7 @@ class Seq final : public Quantizer {
         bits,
         "2: four levels; 0: three levels, as ParetoQ calls ternary; 1 is not offered",
         recipes::Range<int64_t>{0, 2});
-      v("group",
-        group,
-        "inputs per scale; 0 = row, -1 = whole matrix",
-        recipes::Range<int64_t>{-1, 1 << 20});
+      visit_group(v, group);
       v("init", init, "first scale: largest weight, mean |w|, or search for least error", kInits);
       v("saturation",
         saturation,
@@ -69,9 +66,7 @@ class Seq final : public Quantizer {
   };
 
   explicit Seq(const Config& config)
-      : config_(config),
-        init_(parse_init(config.init)),
-        dtype_(parse_scale_dtype(config.scale_dtype)) {
+      : config_(config), init_(parse_init(config.init)), dtype_(parse_dtype(config.scale_dtype)) {
     if (config.bits == 1) {
       throw recipes::UserError(
           "seq: bits = 1 is not offered; choose 2 (four levels) or 0 (three levels)");

@@ -52,10 +52,7 @@ class Twn final : public Quantizer {
         clip_val,
         "clamp weights to +- this first, no gradient beyond (TernaryBERT: 2.5); 0 = do not",
         recipes::Range{0.0, 1e6});
-      v("group",
-        group,
-        "inputs per scale; 0 = row, -1 = whole matrix",
-        recipes::Range<int64_t>{-1, 1 << 20});
+      visit_group(v, group);
       v("scale_dtype", scale_dtype, "what scales are rounded to", kScaleDtypes);
     }
   };
@@ -67,7 +64,7 @@ class Twn final : public Quantizer {
 
   Encoded encode(const Tensor& w) const override {
     const Groups groups("twn", w, config_.group);
-    const auto dtype = parse_scale_dtype(config_.scale_dtype);
+    const auto dtype = parse_dtype(config_.scale_dtype);
     Encoded e = groups.encoded(/*bits=*/2, /*code_min=*/-1, dtype);
     const float* x = w.const_data_ptr<float>();
     auto* codes = e.codes.mutable_data_ptr<int8_t>();

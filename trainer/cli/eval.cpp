@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "quant/scale.h"
 #include "trainer/cli/checkpoint.h"
 #include "trainer/eval/texts.h"
 #include "trainer/io/atomic_file.h"
@@ -79,7 +80,7 @@ void write_json(const std::filesystem::path& file,
 int run(const Invocation& typed, Streams streams) {
   const eval::EvalConfig config = read_config(typed);
   const Job job = prepare(typed, config, streams);
-  const at::ScalarType dtype = config.dtype == "bf16" ? at::kBFloat16 : at::kFloat;
+  const at::ScalarType dtype = quant::parse_dtype(config.dtype);
   const model::Decoder decoder = model::load_decoder(job.model, dtype);
   std::optional<model::Decoder> reference;
   if (job.reference)

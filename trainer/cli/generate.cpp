@@ -2,6 +2,7 @@
 #include <iomanip>
 #include <ostream>
 
+#include "quant/scale.h"
 #include "trainer/cli/checkpoint.h"
 #include "trainer/eval/continue.h"
 
@@ -30,8 +31,7 @@ int run(const Invocation& typed, Streams streams) {
   const auto tokenizer = text::open_tokenizer(info.tokenizer_path);
   const auto prompt = eval::prompt_ids(*tokenizer, typed.text("prompt"), typed.has("chat"));
   eval::require_prompt(prompt, info.config);
-  const model::Decoder decoder =
-      model::load_decoder(info, dtype == "bf16" ? at::kBFloat16 : at::kFloat);
+  const model::Decoder decoder = model::load_decoder(info, quant::parse_dtype(dtype));
 
   const auto start = steady_clock::now();
   auto first = start;  // when the prompt was read

@@ -5,7 +5,7 @@
 #include <ostream>
 #include <tuple>
 
-#include "quant/encoded.h"
+#include "trainer/model/plan_fits.h"
 #include "trainer/model/quantizers.h"
 
 namespace sterna::cli {
@@ -13,17 +13,6 @@ namespace {
 
 std::string shape_of(const PlannedMatrix& m) {
   return "[" + std::to_string(m.rows) + ", " + std::to_string(m.columns) + "]";
-}
-
-/// Encodes a zero matrix, which costs what the real one costs in bits and shows a scheme that does
-/// not fit. Every row costs the same unless one scale serves them all.
-double bits_of_zeros(quant::Quantizer& quantizer, const PlannedMatrix& m) {
-  constexpr int64_t kFewRows = 8;
-  const bool whole = quantizer.group(m.columns) == 0;
-  const at::Tensor w =
-      at::zeros({whole ? m.rows : std::min(m.rows, kFewRows), m.columns}, at::kFloat);
-  quantizer.allocate(w);
-  return quant::bits_per_weight(quantizer.encode(w));
 }
 
 void fill(const quant::Plan& plan, PlannedMatrix& m) {
@@ -36,7 +25,7 @@ void fill(const quant::Plan& plan, PlannedMatrix& m) {
     return;
   m.bits = quantizer->bits();
   m.group = quantizer->group(m.columns);
-  m.bits_per_weight = bits_of_zeros(*quantizer, m);
+  m.bits_per_weight = model::trial_bits(*quantizer, m.rows, m.columns);
 }
 
 std::string decimals(double value) {

@@ -1,6 +1,7 @@
 // Dense de-quantised weights as Hugging Face checkpoints have them: model.safetensors in one dtype.
 #include <nlohmann/json.hpp>
 
+#include "quant/scale.h"
 #include "trainer/export/format.h"
 #include "trainer/export/tensors.h"
 
@@ -19,7 +20,7 @@ class Dense final : public Format {
       v("dtype", dtype_name, "how every weight is stored", recipes::OneOf{"bf16", "fp16", "fp32"});
     }
   };
-  explicit Dense(const Config& config) : dtype_(parse_dtype(config.dtype_name)) {}
+  explicit Dense(const Config& config) : dtype_(quant::parse_dtype(config.dtype_name)) {}
 
   void write(const ExportSource& source, const fs::path& folder) const override {
     TensorList list;

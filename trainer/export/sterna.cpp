@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "quant/pack.h"
+#include "quant/scale.h"
 #include "trainer/export/format.h"
 #include "trainer/export/tensors.h"
 #include "trainer/io/atomic_file.h"
@@ -75,7 +76,7 @@ class Sterna final : public Format {
         recipes::OneOf{"bf16", "fp16", "fp32"});
     }
   };
-  explicit Sterna(const Config& config) : dtype_(parse_dtype(config.dtype_name)) {}
+  explicit Sterna(const Config& config) : dtype_(quant::parse_dtype(config.dtype_name)) {}
 
   void write(const ExportSource& source, const fs::path& folder) const override {
     TensorList list;

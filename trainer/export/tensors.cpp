@@ -6,16 +6,6 @@
 
 namespace sterna::exporter {
 
-at::ScalarType parse_dtype(const std::string& name) {
-  if (name == "bf16")
-    return at::kBFloat16;
-  if (name == "fp16")
-    return at::kHalf;
-  if (name == "fp32")
-    return at::kFloat;
-  throw recipes::UserError("dtype '" + name + "': expected bf16, fp16 or fp32");
-}
-
 io::Dtype file_dtype(at::ScalarType dtype) {
   switch (dtype) {
     case at::kByte:

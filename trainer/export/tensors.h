@@ -13,9 +13,6 @@
 
 namespace sterna::exporter {
 
-/// "bf16", "fp16" or "fp32". @throws recipes::UserError
-at::ScalarType parse_dtype(const std::string& name);
-
 /// Safetensors spelling of a float type or byte.
 io::Dtype file_dtype(at::ScalarType dtype);
 

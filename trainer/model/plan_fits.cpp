@@ -10,6 +10,19 @@ constexpr int64_t kFewRows = 8;
 
 }  // namespace
 
+double trial_bits(quant::Quantizer& quantizer, int64_t rows, int64_t columns) {
+  const int64_t tried = std::min(rows, kFewRows);
+  const Tensor w = at::zeros({tried, columns}, at::kFloat);
+  quantizer.allocate(w);
+  const quant::Encoded encoded = quantizer.encode(w);
+  const double bits = quant::bits_per_weight(encoded);
+  if (quantizer.group(columns) != 0)
+    return bits;
+  // One scale serves all rows, not only the tried ones.
+  const auto code = static_cast<double>(encoded.bits);
+  return code + (bits - code) * static_cast<double>(tried) / static_cast<double>(rows);
+}
+
 void require_plan_fits(const quant::Plan& plan, Decoder& shapes) {
   plan.require_matches(quantizable_modules(shapes));
   for (const Parameter& p : shapes.parameters()) {
@@ -17,9 +30,7 @@ void require_plan_fits(const quant::Plan& plan, Decoder& shapes) {
     if (!quantizer)
       continue;
     try {
-      const Tensor w = at::zeros({std::min(p.shape[0], kFewRows), p.shape[1]}, at::kFloat);
-      quantizer->allocate(w);
-      quantizer->encode(w);
+      trial_bits(*quantizer, p.shape[0], p.shape[1]);
     } catch (const recipes::UserError& error) {
       throw recipes::UserError(p.name + " [" + std::to_string(p.shape[0]) + ", " +
                                std::to_string(p.shape[1]) + "]: " + error.what());

@@ -2,6 +2,7 @@
 
 #include <fstream>
 
+#include "quant/scale.h"
 #include "trainer/run/log.h"
 #include "trainer/run/step_log.h"
 
@@ -32,8 +33,8 @@ double saved_per_token(const model::DecoderConfig& c, double bytes) {
 double measured_flops(const model::DecoderConfig& c, const std::string& dtype) {
   const at::NoGradGuard no_grad;
   const int64_t rows = 512;
-  const Tensor x = at::rand({rows, c.width}).to(parse_dtype(dtype));
-  const Tensor w = at::rand({c.inner, c.width}).to(parse_dtype(dtype));
+  const Tensor x = at::rand({rows, c.width}).to(quant::parse_dtype(dtype));
+  const Tensor w = at::rand({c.inner, c.width}).to(quant::parse_dtype(dtype));
   at::linear(x, w);
   Stopwatch watch;
   int64_t runs = 0;

@@ -1,5 +1,6 @@
 #include "trainer/run/session.h"
 
+#include "quant/scale.h"
 #include "recipes/blame.h"
 #include "recipes/glob.h"
 #include "trainer/export/format.h"
@@ -157,14 +158,14 @@ void load_models(Session& session) {
   const auto quantizer_of = [&](const model::Parameter& parameter) {
     return model::build_quantizer(session.plan, parameter);
   };
-  session.student =
-      std::make_unique<Student>(model::Decoder(session.source.config, parse_dtype(s.model.dtype)),
-                                std::move(weights.tensors),
-                                quantizer_of,
-                                Freezing{s.train.freeze, s.train.only == "quant"});
+  session.student = std::make_unique<Student>(
+      model::Decoder(session.source.config, quant::parse_dtype(s.model.dtype)),
+      std::move(weights.tensors),
+      quantizer_of,
+      Freezing{s.train.freeze, s.train.only == "quant"});
   if (session.needs_teacher)
     session.teacher = std::make_unique<model::Decoder>(
-        model::load_decoder(session.teacher_source, parse_dtype(s.teacher.dtype)));
+        model::load_decoder(session.teacher_source, quant::parse_dtype(s.teacher.dtype)));
 }
 
 void require_same_recipe(const recipes::Recipe& stored, const recipes::Recipe& now) {

@@ -69,8 +69,7 @@ void one_step(Run& run, Step& step, const LogContext& context) {
 double report(Run& run, const Subject& subject) {
   const std::vector<eval::EvalResult> results = run.evaluator.run(subject);
   for (size_t i = 0; i < results.size(); ++i)
-    run.progress.line(subject.cell + ", " + run.session.settings.eval.text[i].filename().string() +
-                      ": " + to_text(results[i]));
+    run.progress.line(subject.cell + ", " + run.session.texts[i].name + ": " + to_text(results[i]));
   return results.front().ppl;
 }
 

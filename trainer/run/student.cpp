@@ -194,8 +194,4 @@ bool freezes(const std::string& pattern, const std::string& name) {
          recipes::glob_matches(pattern, model::module_of(name));
 }
 
-at::ScalarType parse_dtype(const std::string& name) {
-  return name == "bf16" ? at::kBFloat16 : at::kFloat;
-}
-
 }  // namespace sterna::run

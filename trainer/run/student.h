@@ -97,7 +97,4 @@ std::vector<Trained> gradients(const std::vector<Slot*>& slots);
 /// True where a pattern of `train.freeze` names this parameter, with or without ".weight".
 bool freezes(const std::string& pattern, const std::string& name);
 
-/// @param name  fp32 or bf16
-at::ScalarType parse_dtype(const std::string& name);
-
 }  // namespace sterna::run
