@@ -113,7 +113,8 @@ Tensor Linear::forward(const Tensor& x) const {
   if (trained && !x.requires_grad() && at::GradMode::is_enabled()) {
     anchor = at::empty({0}).requires_grad_();
   }
-  return LinearFunction::apply(x, anchor, *this);
+  const Tensor y = LinearFunction::apply(x, anchor, *this);
+  return adapter ? y + adapter->forward(x) : y;
 }
 
 }  // namespace sterna::quant

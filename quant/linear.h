@@ -1,8 +1,11 @@
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include <ATen/ATen.h>
+
+#include "quant/adapter.h"
 
 namespace sterna::quant {
 
@@ -17,7 +20,8 @@ struct Linear {
   /// fp32 [N, K] where the weight is trained: backward adds dy^T x of every micro-batch in fp32.
   /// Undefined where frozen.
   Tensor grad;
-  Tensor bias_grad;  ///< fp32 [N]: the same for the bias
+  Tensor bias_grad;                  ///< fp32 [N]: the same for the bias
+  std::shared_ptr<Adapter> adapter;  ///< null without one; its output is added
 
   /// @param x  [..., K]
   /// @return   [..., N] in the compute dtype of `weight`

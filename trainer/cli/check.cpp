@@ -2,6 +2,7 @@
 
 #include "trainer/cli/command.h"
 #include "trainer/cli/plan_table.h"
+#include "trainer/model/adapters.h"
 #include "trainer/model/quantizers.h"
 #include "trainer/run/session.h"
 
@@ -35,6 +36,23 @@ void print_samples(const data::SampleSource& samples,
         << data::show_sample(samples.at(i), tokenizer) << "\n";
 }
 
+void print_adapters(const run::Session& session, std::ostream& out) {
+  model::Decoder decoder(session.source.config, at::kFloat);
+  model::attach_adapters(decoder, session.adapters);
+  int64_t layers = 0;
+  int64_t values = 0;
+  for (const quant::Linear* linear : decoder.linears()) {
+    if (!linear->adapter)
+      continue;
+    ++layers;
+    for (const quant::AdapterMatrix& matrix : linear->adapter->matrices())
+      values += matrix.shape[0] * matrix.shape[1];
+  }
+  if (layers > 0)
+    out << "adapters: " << layers << " linear layers, " << values
+        << " values to train beside the frozen weights\n";
+}
+
 int run(const Invocation& typed, Streams streams) {
   const int64_t wanted = typed.integer("samples", 0, {0, kMostSamples});
   recipes::Recipe recipe = open_recipe(typed);
@@ -49,6 +67,7 @@ int run(const Invocation& typed, Streams streams) {
   recipe.write(streams.out);
   streams.out << "\n";
   print_plan(matrices, streams.out);
+  print_adapters(session, streams.out);
   streams.out << "\ndata: " << samples.tokens() << " tokens, " << samples.size() << " samples of "
               << (s.train.steps > 0 ? s.train.seq_len : s.blockwise_seq_len()) << "\n";
   print_samples(samples, *session.tokenizer, wanted, streams.out);

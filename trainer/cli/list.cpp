@@ -3,6 +3,7 @@
 #include "distill/divergence.h"
 #include "distill/objective.h"
 #include "distill/weighting.h"
+#include "quant/adapter_plan.h"
 #include "quant/plan.h"
 #include "recipes/suggest.h"
 #include "trainer/cli/command.h"
@@ -30,6 +31,7 @@ class Sections : public recipes::Components {
                "the layout that a run ends with",
                {recipes::component_field(
                    "format", exporter::formats(), "", "nothing is written where none is named")}});
+    add_entry(quant::adapter_section());
     for (const auto& sections : {quant::plan_sections(), distill::objective_sections()}) {
       for (const recipes::ComponentInfo& section : sections)
         add_entry(section);
@@ -48,6 +50,7 @@ std::vector<const recipes::Components*> registries() {
   return {
       &sections,
       &quant::quantizers(),
+      &quant::adapters(),
       &distill::divergences(),
       &distill::weightings(),
       &exporter::formats(),

@@ -33,6 +33,8 @@ std::string checksums(const fs::path& folder) {
 }
 
 void export_folder(const ExportSource& source, const Format& format, const fs::path& target) {
+  if (!source.weights.merged.empty() && !format.holds_merged())
+    throw recipes::UserError("tensor '" + source.weights.merged.front() + "': " + kNoMerged);
   fs::path clean = target.lexically_normal();
   if (!clean.has_filename())
     clean = clean.parent_path();

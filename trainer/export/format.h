@@ -24,6 +24,10 @@ class Format {
   /// @throws recipes::UserError  where the layout cannot hold the weights, naming the tensor
   virtual void write(const ExportSource& source, const std::filesystem::path& folder) const = 0;
 
+  /// False where the layout stores codes, which a quantized weight has lost once an adapter is
+  /// merged into it.
+  virtual bool holds_merged() const { return true; }
+
   /// Name of the dtype that config.json should give.
   virtual std::string dtype() const = 0;
 
@@ -33,6 +37,10 @@ class Format {
   /// True for a folder that this format wrote.
   virtual bool recognises(const std::filesystem::path& folder) const = 0;
 };
+
+inline constexpr const char* kNoMerged =
+    "this layout stores codes, and a weight that an adapter is merged into has none; expected a "
+    "dense layout: \"dense\"";
 
 /// Every layout that `--format` may name.
 const recipes::Registry<Format>& formats();

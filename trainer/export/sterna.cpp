@@ -94,6 +94,8 @@ class Sterna final : public Format {
     io::write_atomically(folder / "sterna.json", root.dump(1) + "\n");
   }
 
+  bool holds_merged() const override { return false; }
+
   std::string dtype() const override { return "bfloat16"; }
 
   ReadBack read(const fs::path& folder) const override {

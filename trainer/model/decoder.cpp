@@ -146,6 +146,9 @@ std::vector<Parameter> Decoder::parameters() {
     list.push_back({l.name + ".weight", {n, k}, &l.weight, &l.grad, true, layer});
     if (bias)
       list.push_back({l.name + ".bias", {n}, &l.bias, &l.bias_grad, false, layer});
+    if (l.adapter)
+      for (const quant::AdapterMatrix& m : l.adapter->matrices())
+        list.push_back({l.name + "." + m.name, m.shape, m.value, m.grad, true, layer, true});
   };
   const int64_t q_width = c.heads * c.head_dim;
   const int64_t kv_width = c.kv_heads * c.head_dim;

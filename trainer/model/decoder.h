@@ -25,6 +25,7 @@ struct Parameter {
                   ///< backward adds to it in place
   bool matrix;    ///< a weight of a quant::Linear, the head or the embedding: may be quantized
   int64_t layer;  ///< block that it belongs to; -1: embedding, final norm or head
+  bool adapter = false;  ///< a matrix of an adapter: never quantized, not in checkpoints of others
 };
 
 /// A causal transformer as a list of layers one can step through: teacher and student advance side

@@ -37,6 +37,7 @@ CheckpointInfo inspect(const std::filesystem::path& path);
 struct Weights {
   std::map<std::string, Tensor> tensors;
   std::map<std::string, quant::Encoded> encoded;  ///< by weight name
+  std::vector<std::string> merged;  ///< weights with a run's adapters merged into them
 };
 Weights read_weights(const CheckpointInfo& info);
 

@@ -14,7 +14,7 @@ quant::Place place_of(const Parameter& parameter) {
 
 std::unique_ptr<quant::Quantizer> build_quantizer(const quant::Plan& plan,
                                                   const Parameter& parameter) {
-  if (!parameter.matrix)
+  if (!parameter.matrix || parameter.adapter)
     return nullptr;
   return plan.build(module_of(parameter.name), place_of(parameter));
 }
@@ -22,7 +22,7 @@ std::unique_ptr<quant::Quantizer> build_quantizer(const quant::Plan& plan,
 std::vector<std::string> quantizable_modules(Decoder& decoder) {
   std::vector<std::string> modules;
   for (const Parameter& parameter : decoder.parameters())
-    if (parameter.matrix)
+    if (parameter.matrix && !parameter.adapter)
       modules.push_back(module_of(parameter.name));
   return modules;
 }

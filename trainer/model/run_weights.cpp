@@ -1,3 +1,4 @@
+#include "trainer/model/adapters.h"
 #include "trainer/model/quantizers.h"
 #include "trainer/model/run_checkpoint.h"
 
@@ -25,6 +26,8 @@ Weights read_run_weights(const CheckpointInfo& info) {
     value = quant::decode(encoded);
     weights.encoded.emplace(parameter.name, std::move(encoded));
   }
+  attach_adapters(shapes, quant::AdapterPlan::read(recipe.section("adapter")));
+  merge_adapters(shapes, weights);
   return weights;
 }
 

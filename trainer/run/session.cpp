@@ -4,6 +4,7 @@
 #include "recipes/blame.h"
 #include "recipes/glob.h"
 #include "trainer/export/format.h"
+#include "trainer/model/adapters.h"
 #include "trainer/model/identity.h"
 #include "trainer/model/quantizers.h"
 #include "trainer/run/deliver.h"
@@ -31,6 +32,9 @@ constexpr const char* kFree[] = {"run.*",
 void require_delivery(recipes::Recipe& recipe, const Session& session) {
   if (!recipe.section("export").has("format"))
     return;
+  const auto format = exporter::formats().build(recipe.section("export"), "format");
+  if (!session.adapters.empty() && !format->holds_merged())
+    recipe.section("export").fail("format", exporter::kNoMerged);
   const auto wanted = recipe.section("verify").read<VerifyConfig>();
   recipes::blame_on(recipe.section("verify"), "text", [&] {
     return read_verify_ids(wanted, *session.tokenizer, session.source.config);
@@ -122,6 +126,7 @@ void read_all_sections(recipes::Recipe& recipe) {
   read_settings(recipe);
   distill::Objective(recipe.section("kd"));
   quant::Plan::read(recipe.section("quant"));
+  quant::AdapterPlan::read(recipe.section("adapter"));
   recipe.section("data").read<data::DataConfig>();
   if (recipe.section("export").has("format"))
     exporter::formats().build(recipe.section("export"), "format");
@@ -138,6 +143,7 @@ Session open_session(recipes::Recipe& recipe) {
   require_something_to_do(recipe, s);
   session.objective = std::make_unique<distill::Objective>(recipe.section("kd"));
   session.plan = quant::Plan::read(recipe.section("quant"));
+  session.adapters = quant::AdapterPlan::read(recipe.section("adapter"));
   session.needs_teacher =
       s.blockwise_wanted() || (s.train.steps > 0 && session.objective->needs_teacher());
 
@@ -158,11 +164,14 @@ void load_models(Session& session) {
   const auto quantizer_of = [&](const model::Parameter& parameter) {
     return model::build_quantizer(session.plan, parameter);
   };
+  model::Decoder decoder(session.source.config, quant::parse_dtype(s.model.dtype));
+  model::attach_adapters(decoder, session.adapters);
+  weights.tensors.merge(model::initial_adapters(decoder, s.train.seed));
   session.student = std::make_unique<Student>(
-      model::Decoder(session.source.config, quant::parse_dtype(s.model.dtype)),
+      std::move(decoder),
       std::move(weights.tensors),
       quantizer_of,
-      Freezing{s.train.freeze, s.train.only == "quant"});
+      Freezing{s.train.freeze, s.train.only == "quant", !session.adapters.empty()});
   if (session.needs_teacher)
     session.teacher = std::make_unique<model::Decoder>(
         model::load_decoder(session.teacher_source, quant::parse_dtype(s.teacher.dtype)));

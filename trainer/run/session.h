@@ -6,6 +6,7 @@
 #include <string>
 
 #include "distill/objective.h"
+#include "quant/adapter_plan.h"
 #include "quant/plan.h"
 #include "recipes/recipe.h"
 #include "trainer/data/samples.h"
@@ -45,6 +46,7 @@ struct Session {
   std::vector<std::string> remarks;                   ///< what a person should be told
   std::unique_ptr<distill::Objective> objective;
   quant::Plan plan;
+  quant::AdapterPlan adapters;
   bool needs_teacher = false;
   model::CheckpointInfo teacher_source;  ///< the student's where no other is named
 

@@ -1,6 +1,7 @@
 #include "trainer/run/session_checks.h"
 
 #include "trainer/eval/continue.h"
+#include "trainer/model/adapters.h"
 #include "trainer/model/plan_fits.h"
 #include "trainer/model/same_tokens.h"
 
@@ -80,7 +81,12 @@ void require_fitting_models(const Session& session) {
   }
   if (s.blockwise_wanted())
     require_same_blocks(session.source.config, session.teacher_source.config);
+  if (!session.adapters.empty() && s.train.only == "quant")
+    throw UserError(
+        "train.only = \"quant\" would leave the adapters of [adapter] untrained; "
+        "remove one of them");
   model::Decoder shapes(session.source.config, at::kFloat);
+  model::attach_adapters(shapes, session.adapters);
   require_freezable(shapes, s.train.freeze);
   model::require_plan_fits(session.plan, shapes);
 }

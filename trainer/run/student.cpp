@@ -52,8 +52,10 @@ Student::Student(model::Decoder decoder,
     const bool is_head = slot.value == head;
     const bool free = !frozen(slot.name, freezing.patterns) &&
                       !(is_head && frozen("lm_head.weight", freezing.patterns));
-    slot.trains_master = free && !freezing.only_quantizers;
-    slot.trains_quantizer = free && slot.quantizer && !slot.quantizer->parameters().empty();
+    slot.trains_master =
+        free && !freezing.only_quantizers && (parameter.adapter || !freezing.only_adapters);
+    slot.trains_quantizer =
+        free && !freezing.only_adapters && slot.quantizer && !slot.quantizer->parameters().empty();
     if (is_head)
       head_ = slots_.size();
     // The embedding comes first; what else lies outside the blocks comes behind them.

@@ -19,6 +19,7 @@ using QuantizerOf = std::function<std::unique_ptr<quant::Quantizer>(const model:
 struct Freezing {
   std::vector<std::string> patterns;  ///< globs over parameter names
   bool only_quantizers = false;
+  bool only_adapters = false;
 };
 
 /// One parameter of the student with all that training adds to it.
