@@ -61,7 +61,8 @@ class Comparison {
     if (!wide && view.dtype != io::Dtype::kI32)
       refuse(name, "expected I64 or I32, found " + std::string(io::dtype_name(view.dtype)));
     const Tensor values = at::empty(view.shape, wide ? at::kLong : at::kInt);
-    std::memcpy(values.data_ptr(), view.bytes.data(), view.bytes.size());
+    if (!view.bytes.empty())
+      std::memcpy(values.data_ptr(), view.bytes.data(), view.bytes.size());
     return values.to(at::kLong);
   }
 

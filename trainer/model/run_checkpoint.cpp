@@ -194,9 +194,10 @@ std::map<std::string, Tensor> read_kind(const fs::path& checkpoint,
           view.bytes.size() != static_cast<uint64_t>(slice.end - slice.begin) * row_bytes)
         throw io::FileError((checkpoint / slice.file).string() + ": " + listed.name +
                             " does not have the rows that the manifest gives it");
-      std::memcpy(static_cast<char*>(whole.data_ptr()) + next * row_bytes,
-                  view.bytes.data(),
-                  view.bytes.size());
+      if (!view.bytes.empty())
+        std::memcpy(static_cast<char*>(whole.data_ptr()) + next * row_bytes,
+                    view.bytes.data(),
+                    view.bytes.size());
       next = slice.end;
     }
     if (next != rows)
