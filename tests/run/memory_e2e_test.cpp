@@ -16,6 +16,13 @@ constexpr rlim_t kMiB = rlim_t{1} << 20;
 
 class OutOfMemory : public Training {
  protected:
+  void SetUp() override {
+#ifdef __SANITIZE_ADDRESS__
+    GTEST_SKIP() << "AddressSanitizer reserves terabytes, which no limit on memory grants";
+#endif
+    Training::SetUp();
+  }
+
   /// Exit code of `sterna ...` under that limit.
   int limited(const std::vector<std::string>& arguments, rlim_t bytes) {
     Program program(arguments, folder_.path() / "output.txt", [bytes] { limit_data(bytes); });
