@@ -8,6 +8,7 @@ namespace {
 class GroundTruth final : public Divergence {
  public:
   Target target() const override { return Target::kLabel; }
+  Direction direction() const override { return {.label = 1}; }
   Tensor per_token(const LogitFigures& figures) const override { return figures.label_ce(); }
 };
 

@@ -11,6 +11,16 @@ constexpr int64_t kFewTokens = 16;            // fewer starve the matrix product
 constexpr int64_t kManyTokens = 512;          // more gain nothing
 constexpr int64_t kHeadRows = 8192;           // of the head's gradient that are rounded at a time
 
+Pull pull_of(const Direction& d, const Tensor& strength) {
+  const Tensor each = at::tensor({d.teacher, d.label, d.reverse, d.mixture}, at::kDouble);
+  return at::outer(strength, each.to(strength.device()));
+}
+
+bool same(const Direction& a, const Direction& b) {
+  return a.teacher == b.teacher && a.label == b.label && a.reverse == b.reverse &&
+         a.mixture == b.mixture;
+}
+
 /// out = hidden * head^T for some tokens, in the head's dtype.
 void logits_into(const Tensor& out, const Tensor& hidden, const Tensor& head) {
   Tensor target = out;
@@ -84,6 +94,32 @@ HeadPass::HeadPass(const std::vector<Term>& terms,
     weights_.push_back(at::empty({batch_ * length_}, wide));
   result_.sums = at::zeros({static_cast<int64_t>(terms.size())}, wide);
   result_.d_hidden = at::empty_like(in_.student_hidden);
+  choose_views();
+}
+
+/// As few passes over the logits as serve all terms.
+void HeadPass::choose_views() {
+  const bool labels = std::any_of(terms_.begin(), terms_.end(), [](const Term& t) {
+    return t.divergence->target() == Target::kLabel || t.weighting->needs_teacher();
+  });
+  if (labels)
+    view_for({});
+  for (const Term& term : terms_)
+    view_of_.push_back(view_for(term.divergence->view()));
+}
+
+/// A view serves also those who want no mixture.
+size_t HeadPass::view_for(const View& wanted) {
+  for (size_t i = 0; i < views_.size(); ++i) {
+    View& view = views_[i];
+    const bool mixes = view.mixture == wanted.mixture || view.mixture == 0 || wanted.mixture == 0;
+    if (view.temperature != wanted.temperature || !mixes)
+      continue;
+    view.mixture = std::max(view.mixture, wanted.mixture);
+    return i;
+  }
+  views_.push_back(wanted);
+  return views_.size() - 1;
 }
 
 HeadResult HeadPass::run(int64_t chunk) {
@@ -129,9 +165,10 @@ HeadPass::Plan HeadPass::choose_plan(int64_t limit) const {
 }
 
 bool HeadPass::one_direction() const {
-  return std::all_of(terms_.begin(), terms_.end(), [&](const Term& t) {
-    return t.divergence->target() == terms_.front().divergence->target();
-  });
+  const Direction first = terms_.front().divergence->direction();
+  return views_.size() == 1 && std::all_of(terms_.begin(), terms_.end(), [&](const Term& t) {
+           return same(t.divergence->direction(), first);
+         });
 }
 
 void HeadPass::allocate(int64_t tokens) {
@@ -140,7 +177,7 @@ void HeadPass::allocate(int64_t tokens) {
   if (in_.teacher_head.defined())
     teacher_logits_ = at::empty({tokens, vocab_}, in_.teacher_head.options().device(device));
   if (plan_ == Plan::kScaled)
-    figures_ = at::empty({batch_ * length_, 8}, result_.sums.options());
+    figures_ = at::empty({batch_ * length_, kFigures}, result_.sums.options());
 }
 
 /// Fills the weights of whole sequences.
@@ -174,15 +211,17 @@ void HeadPass::chunk_pass(int64_t begin, int64_t count) {
     logits.teacher = teacher_logits_.narrow(0, 0, count);
     logits_into(logits.teacher, in_.teacher_hidden.narrow(0, begin, count), in_.teacher_head);
   }
-  const LogitFigures figures = logit_figures(logits);
+  std::vector<Viewed> views = look(logits);
   if (plan_ == Plan::kWhole)
-    weigh(begin, count, figures.teacher_label_ce());
-  if (plan_ == Plan::kScaled)
-    figures_.narrow(0, begin, count).copy_(figures.table);
-  else
-    add_sums(begin, count, figures);
-  logits_to_gradient_(
-      logits, figures, plan_ == Plan::kScaled ? unit_pull(count) : pull(begin, count));
+    weigh(begin, count, views.front().figures.teacher_label_ce());
+  if (plan_ == Plan::kScaled) {
+    figures_.narrow(0, begin, count).copy_(views.front().figures.table);
+    views.front().pull = unit_pull(count);
+  } else {
+    add_sums(begin, count, views);
+    add_pulls(begin, count, views);
+  }
+  logits_to_gradient_(logits, views);
 
   Tensor d_hidden = result_.d_hidden.narrow(0, begin, count);
   if (d_hidden.scalar_type() == in_.student_head.scalar_type())
@@ -193,28 +232,35 @@ void HeadPass::chunk_pass(int64_t begin, int64_t count) {
     add_head_gradient(logits.student, hidden);
 }
 
-void HeadPass::add_sums(int64_t begin, int64_t count, const LogitFigures& figures) {
+std::vector<Viewed> HeadPass::look(const Logits& logits) const {
+  std::vector<Viewed> seen;
+  for (const View& view : views_)
+    seen.push_back({view, logit_figures(logits, view), {}});
+  return seen;
+}
+
+void HeadPass::add_sums(int64_t begin, int64_t count, const std::vector<Viewed>& views) {
   for (size_t i = 0; i < terms_.size(); ++i) {
-    const Tensor losses = terms_[i].divergence->per_token(figures);
+    const Tensor losses = terms_[i].divergence->per_token(views[view_of_[i]].figures);
     const Tensor weights = weights_[i].narrow(0, begin, count);
     result_.sums[static_cast<int64_t>(i)].add_((weights * losses).sum());
   }
 }
 
-Pull HeadPass::pull(int64_t begin, int64_t count) const {
-  const Tensor pull = at::zeros({count, 2}, result_.sums.options());
+void HeadPass::add_pulls(int64_t begin, int64_t count, std::vector<Viewed>& views) const {
+  for (Viewed& each : views)
+    each.pull = at::zeros({count, 4}, result_.sums.options());
   for (size_t i = 0; i < terms_.size(); ++i) {
-    const int64_t column = terms_[i].divergence->target() == Target::kLabel ? 1 : 0;
-    pull.select(1, column).add_(weights_[i].narrow(0, begin, count), scales_[i]);
+    const Tensor strength = weights_[i].narrow(0, begin, count) * scales_[i];
+    views[view_of_[i]].pull.add_(pull_of(terms_[i].divergence->direction(), strength));
   }
-  return pull.to(at::kFloat);
+  for (Viewed& each : views)
+    each.pull = each.pull.to(at::kFloat);
 }
 
 Pull HeadPass::unit_pull(int64_t count) const {
-  const Tensor pull = at::zeros({count, 2}, result_.sums.options().dtype(at::kFloat));
-  const bool label = terms_.front().divergence->target() == Target::kLabel;
-  pull.select(1, label ? 1 : 0).fill_(1);
-  return pull;
+  const Tensor ones = at::ones({count}, result_.sums.options());
+  return pull_of(terms_.front().divergence->direction(), ones).to(at::kFloat);
 }
 
 void HeadPass::add_head_gradient(const Tensor& d_logits, const Tensor& hidden) {
@@ -235,9 +281,11 @@ void HeadPass::finish_scaled() {
   const int64_t tokens = batch_ * length_;
   const LogitFigures figures{figures_};
   weigh(0, tokens, figures.teacher_label_ce());
-  add_sums(0, tokens, figures);
-  const bool label = terms_.front().divergence->target() == Target::kLabel;
-  result_.d_hidden.mul_(pull(0, tokens).select(1, label ? 1 : 0).unsqueeze(1));
+  add_sums(0, tokens, {{views_.front(), figures, {}}});
+  Tensor strength = at::zeros({tokens}, result_.sums.options());
+  for (size_t i = 0; i < terms_.size(); ++i)
+    strength.add_(weights_[i], scales_[i]);
+  result_.d_hidden.mul_(strength.to(at::kFloat).unsqueeze(1));
 }
 
 }  // namespace sterna::distill

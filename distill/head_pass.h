@@ -14,9 +14,9 @@ namespace sterna::distill {
 /// sees a part. Four plans, the first that fits:
 ///   kKnown     no weighting needs the teacher: weights come from the labels.
 ///   kWhole     a chunk holds whole sequences: figures, weights, gradient, chunk by chunk.
-///   kScaled    the head is frozen and all terms pull the same way (to the teacher, or to the
-///              label): the gradient of a row is its weight times a known row, so the row is
-///              carried through the head unweighted and scaled when the sequence is done.
+///   kScaled    the head is frozen and all terms have one view and one direction: the gradient of a
+///              row is its weight times a known row, so the row is carried through the head
+///              unweighted and scaled when the sequence is done.
 ///   kTwoPass   the teacher's logits are computed twice, first for the weights alone. Where the
 ///              head is trained rows mix, and where terms pull two ways kScaled would need two
 ///              products with the student's head instead of one: no cheaper than this.
@@ -34,6 +34,8 @@ class HeadPass {
   enum class Plan { kKnown, kWhole, kScaled, kTwoPass };
 
   Plan choose_plan(int64_t capacity) const;
+  void choose_views();
+  size_t view_for(const View& wanted);
   bool one_direction() const;
   int64_t capacity(int64_t chunk) const;
   void allocate(int64_t tokens);
@@ -41,10 +43,11 @@ class HeadPass {
   void weigh(int64_t begin, int64_t count, const Tensor& teacher_label_ce);
   void teacher_pass(int64_t step);
   void chunk_pass(int64_t begin, int64_t count);
-  void add_sums(int64_t begin, int64_t count, const LogitFigures& figures);
+  std::vector<Viewed> look(const Logits& logits) const;
+  void add_sums(int64_t begin, int64_t count, const std::vector<Viewed>& views);
   void add_head_gradient(const Tensor& d_logits, const Tensor& hidden);
   void finish_scaled();
-  Pull pull(int64_t begin, int64_t count) const;
+  void add_pulls(int64_t begin, int64_t count, std::vector<Viewed>& views) const;
   Pull unit_pull(int64_t count) const;
 
   const std::vector<Term>& terms_;
@@ -53,10 +56,12 @@ class HeadPass {
   Tensor head_grad_;
   int64_t batch_, length_, vocab_;
   Plan plan_ = Plan::kKnown;
+  std::vector<View> views_;      // the first is at temperature 1 where a label is compared with
+  std::vector<size_t> view_of_;  // of each term
   std::vector<Tensor> weights_;  // fp64 [B T] of each term
   Tensor student_logits_;        // [chunk, V]
   Tensor teacher_logits_;        // [chunk, V] or undefined
-  Tensor figures_;               // kScaled: fp64 [B T, 8]
+  Tensor figures_;               // kScaled: fp64 [B T, 11]
   HeadResult result_;
 };
 

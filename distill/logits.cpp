@@ -1,5 +1,7 @@
 #include "distill/logits.h"
 
+#include <cmath>
+
 #include <ATen/Parallel.h>
 
 #include "kernels/logit_loss.h"
@@ -12,8 +14,8 @@ using kernels::LogitPull;
 using kernels::LogitRow;
 using kernels::LogitStats;
 
-constexpr int64_t kFigures = sizeof(LogitStats) / sizeof(double);
-static_assert(kFigures == 8, "LogitFigures names its columns");
+static_assert(sizeof(LogitStats) == kFigures * sizeof(double), "LogitFigures names its columns");
+static_assert(sizeof(LogitPull) == 4 * sizeof(float), "Pull names its columns");
 
 bool fusable(const Tensor& t) {
   return !t.defined() || (t.is_cpu() && t.is_contiguous() &&
@@ -48,8 +50,29 @@ LogitRow<S, T> row_at(S* student, const T* teacher, int64_t row, const Logits& l
   return {student + row * vocab, taught, vocab, logits.labels.const_data_ptr<int64_t>()[row]};
 }
 
-Tensor wide(const Tensor& logits) {
-  return logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);
+template <class S, class T>
+LogitRow<S, T> seen(LogitRow<S, T> row, const View& view) {
+  row.temperature = static_cast<float>(view.temperature);
+  row.mixture = static_cast<float>(view.mixture);
+  return row;
+}
+
+/// Writes the gradient of row `index` in one view.
+template <class S, class T>
+void view_gradient(const LogitRow<S, T>& row, const Viewed& by, int64_t index, S* out) {
+  const auto* stats = static_cast<const LogitStats*>(by.figures.table.const_data_ptr());
+  const auto* pulls = static_cast<const LogitPull*>(by.pull.const_data_ptr());
+  kernels::logit_gradient(seen(row, by.view), stats[index], pulls[index], out);
+}
+
+Tensor log_softmax(const Tensor& logits, const View& view) {
+  const Tensor wide = logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);
+  return (wide / view.temperature).log_softmax(1);
+}
+
+/// log c
+Tensor mixture_of(const Tensor& student, const Tensor& teacher, const View& view) {
+  return at::logaddexp(student + std::log1p(-view.mixture), teacher + std::log(view.mixture));
 }
 
 /// -log_probabilities[label] per row, 0 where there is no label.
@@ -60,66 +83,89 @@ Tensor at_label(const Tensor& log_probabilities, const Tensor& labels) {
 
 }  // namespace
 
-LogitFigures logit_figures(const Logits& logits) {
+LogitFigures logit_figures(const Logits& logits, const View& view) {
   if (!fusable(logits))
-    return logit_figures_reference(logits);
+    return logit_figures_reference(logits, view);
   const int64_t tokens = logits.student.size(0);
   const Tensor table = at::empty({tokens, kFigures}, at::kDouble);
   auto* figures = static_cast<LogitStats*>(table.data_ptr());
   with_rows(logits, [&](auto* student, const auto* teacher) {
     at::parallel_for(0, tokens, 1, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row)
-        figures[row] = kernels::logit_stats(row_at(student, teacher, row, logits));
+        figures[row] = kernels::logit_stats(seen(row_at(student, teacher, row, logits), view));
     });
   });
   return {table};
 }
 
-void logits_to_gradient_(Logits& logits, const LogitFigures& figures, const Pull& pull) {
+void logits_to_gradient_(Logits& logits, const std::vector<Viewed>& views) {
   if (!fusable(logits)) {
-    logits.student.copy_(logit_gradient_reference(logits, pull));
+    Tensor sum = logit_gradient_reference(logits, views[0].view, views[0].pull);
+    for (size_t i = 1; i < views.size(); ++i)
+      sum += logit_gradient_reference(logits, views[i].view, views[i].pull);
+    logits.student.copy_(sum);
     return;
   }
-  const auto* stats = static_cast<const LogitStats*>(figures.table.const_data_ptr());
-  const auto* pulls = static_cast<const LogitPull*>(pull.const_data_ptr());
   const int64_t vocab = logits.student.size(1);
+  const auto others = static_cast<int64_t>(views.size()) - 1;
   with_rows(logits, [&](auto* student, const auto* teacher) {
     at::parallel_for(0, logits.student.size(0), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        const auto in = row_at(student, teacher, row, logits);
-        kernels::logit_gradient(in, stats[row], pulls[row], student + row * vocab);
+      // The first view overwrites the row: what the others say is computed beside it before.
+      const Tensor beside = at::empty({others, vocab}, logits.student.options());
+      auto* rows = static_cast<decltype(student)>(beside.data_ptr());
+      for (int64_t index = begin; index < end; ++index) {
+        const auto row = row_at(student, teacher, index, logits);
+        for (int64_t i = 0; i < others; ++i)
+          view_gradient(row, views[i + 1], index, rows + i * vocab);
+        view_gradient(row, views[0], index, student + index * vocab);
+        for (int64_t i = 0; i < others; ++i)
+          logits.student.select(0, index).add_(beside.select(0, i));
       }
     });
   });
 }
 
-LogitFigures logit_figures_reference(const Logits& logits) {
-  const Tensor student = wide(logits.student).log_softmax(1);
-  Tensor teacher_ce, soft_ce, kl;
+LogitFigures logit_figures_reference(const Logits& logits, const View& view) {
+  const Tensor student = log_softmax(logits.student, view);
   const Tensor none = at::zeros_like(student.select(1, 0));
+  std::vector<Tensor> columns(kFigures, none);
+  columns[1] = student.detach().amax(1).neg().exp();
+  columns[4] = at_label(student, logits.labels);
   if (logits.teacher.defined()) {
-    const Tensor teacher = wide(logits.teacher.detach()).log_softmax(1);
-    teacher_ce = at_label(teacher, logits.labels);
-    soft_ce = -(teacher.exp() * student).sum(1);
-    kl = (teacher.exp() * (teacher - student)).sum(1);
-  } else {
-    teacher_ce = soft_ce = kl = none;
+    const Tensor teacher = log_softmax(logits.teacher.detach(), view);
+    columns[5] = at_label(teacher, logits.labels);
+    columns[6] = -(teacher.exp() * student).sum(1);
+    columns[7] = (teacher.exp() * (teacher - student)).sum(1);
+    columns[8] = (student.exp() * (student - teacher)).sum(1);
+    if (view.mixture > 0) {
+      const Tensor mixed = mixture_of(student, teacher, view);
+      columns[9] = (student.exp() * (student - mixed)).sum(1);
+      columns[10] = (teacher.exp() * (teacher - mixed)).sum(1);
+    }
   }
-  const Tensor label_ce = at_label(student, logits.labels);
-  return {
-      at::stack({none, none, none, none, label_ce, teacher_ce, soft_ce, kl}, 1).to(at::kDouble)};
+  return {at::stack(columns, 1).to(at::kDouble)};
 }
 
-Tensor logit_gradient_reference(const Logits& logits, const Pull& pull) {
-  const Tensor student = wide(logits.student).softmax(1);
+Tensor logit_gradient_reference(const Logits& logits, const View& view, const Pull& pull) {
+  const Tensor student = log_softmax(logits.student, view);
+  const Tensor p_s = student.exp();
   const Tensor strength = pull.to(student.options());
-  const Tensor to_label = (strength.select(1, 1) * (logits.labels >= 0)).unsqueeze(1);
-  Tensor gradient = to_label * student;
+  const auto part = [&](int64_t column) { return strength.select(1, column).unsqueeze(1); };
+  const Tensor to_label = part(1) * (logits.labels >= 0).unsqueeze(1);
+  Tensor gradient = to_label * p_s;
   gradient.scatter_add_(1, logits.labels.clamp_min(0).unsqueeze(1), -to_label);
-  if (logits.teacher.defined()) {
-    const Tensor teacher = wide(logits.teacher).softmax(1).to(student.options());
-    gradient += strength.select(1, 0).unsqueeze(1) * (student - teacher);
-  }
+  if (!logits.teacher.defined())
+    return gradient;
+  const Tensor teacher = log_softmax(logits.teacher, view).to(student.options());
+  gradient += part(0) * (p_s - teacher.exp());
+  // How far log p_s lies above what it is compared with, less its mean over the student's words.
+  const auto centred = [&](const Tensor& other) {
+    const Tensor apart = student - other;
+    return p_s * (apart - (p_s * apart).sum(1, /*keepdim=*/true));
+  };
+  gradient += part(2) * centred(teacher);
+  if (view.mixture > 0)
+    gradient += part(3) * centred(mixture_of(student, teacher, view));
   return gradient;
 }
 

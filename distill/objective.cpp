@@ -66,6 +66,18 @@ bool Objective::needs_teacher() const {
   });
 }
 
+int64_t Objective::batches_to_measure() const {
+  int64_t most = 0;
+  for (const Term& term : body_->terms)
+    most = std::max(most, term.divergence->batches_to_measure());
+  return most;
+}
+
+void Objective::set_confidence(double confidence) {
+  for (Term& term : body_->terms)
+    term.divergence->set_confidence(confidence);
+}
+
 Counts Objective::counts(const Tensor& labels) const {
   TORCH_CHECK(labels.dim() == 2, "objective: expected labels [B, T], got ", labels.sizes());
   const Tensor labelled = labels >= 0;

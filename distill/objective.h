@@ -36,8 +36,8 @@ struct HeadResult {
 /// The recipe's sections that an Objective reads, for `sterna list`.
 std::vector<recipes::ComponentInfo> objective_sections();
 
-/// A weighted sum of token losses on the logits: ground truth, soft cross-entropy or forward KL,
-/// each with a token weighting (uniform, TSLD). Walks the tokens in chunks and computes its own
+/// A weighted sum of token losses on the logits: the divergences of distill/divergences.cpp, each
+/// with a token weighting (uniform, TSLD). Walks the tokens in chunks and computes its own
 /// gradient: no [B, T, V] tensor exists for student or teacher (distill/head_pass.h).
 class Objective {
  public:
@@ -51,6 +51,11 @@ class Objective {
   std::vector<std::string> term_names() const;  ///< as in log.jsonl: "gt", "kl", "tsld"
   std::vector<double> term_weights() const;     ///< loss = sum of weight * sum / count
   bool needs_teacher() const;
+
+  /// Micro-batches on which mean_confidence() of the teacher must be measured before run(), and
+  /// what came of it; 0 where nothing needs it.
+  int64_t batches_to_measure() const;
+  void set_confidence(double confidence);
 
   /// @param labels  int64 [B, T] on the host: one micro-batch
   Counts counts(const Tensor& labels) const;

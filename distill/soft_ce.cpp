@@ -1,15 +1,26 @@
 // Soft cross-entropy: the student's cross-entropy with the teacher's distribution,
 //   soft_ce = - sum over words of p_t log p_s  =  kl + entropy of the teacher
 
-#include "distill/divergence.h"
+#include "distill/temperature.h"
 
 namespace sterna::distill {
 namespace {
 
 class SoftCrossEntropy final : public Divergence {
  public:
+  using Config = Temperature;
+
+  explicit SoftCrossEntropy(const Config& config) : config_(config) {}
+
   Target target() const override { return Target::kTeacher; }
-  Tensor per_token(const LogitFigures& figures) const override { return figures.soft_ce(); }
+  View view() const override { return config_.view(); }
+  Direction direction() const override { return {.teacher = config_.of_gradient()}; }
+  Tensor per_token(const LogitFigures& figures) const override {
+    return figures.soft_ce() * config_.of_loss();
+  }
+
+ private:
+  Config config_;
 };
 
 }  // namespace

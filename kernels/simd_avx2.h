@@ -38,6 +38,12 @@ struct Simd {
   static F min(F a, F b) { return _mm256_min_ps(a, b); }
   static F round(F x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
+  /// The whole number below log2 x, for normal x > 0.
+  static F exponent(F x) {
+    const __m256i biased = _mm256_srli_epi32(_mm256_castps_si256(x), 23);
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(biased, _mm256_set1_epi32(127)));
+  }
+
   /// x * 2^n for whole n in [-160, 160]; the two factors keep subnormal results right.
   static F scale(F x, F n) {
     const __m256i whole = _mm256_cvtps_epi32(n);

@@ -35,6 +35,7 @@ struct Simd {
   static F round(F x) {
     return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
+  static F exponent(F x) { return _mm512_getexp_ps(x); }
   static F scale(F x, F n) { return _mm512_scalef_ps(x, n); }
 
  private:

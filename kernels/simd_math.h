@@ -28,6 +28,28 @@ typename V::F vexp(typename V::F x) {
   return V::scale(V::add(p, V::set(1.0f)), n);
 }
 
+/// log x within 2 units in the last place or 1e-7, for normal x > 0; exactly 0 for 1.
+///   x = 2^e m, sqrt(1/2) <= m < sqrt 2;  log x = e ln 2 + log m, by a polynomial (Cephes)
+template <class V>
+typename V::F vlog(typename V::F x) {
+  const auto e = V::exponent(V::mul(x, V::set(1.41421356237309505f)));
+  const auto f = V::sub(V::scale(x, V::sub(V::set(0), e)), V::set(1.0f));
+  const auto square = V::mul(f, f);
+  auto p = V::set(7.0376836292e-2f);
+  p = V::fma(p, f, V::set(-1.1514610310e-1f));
+  p = V::fma(p, f, V::set(1.1676998740e-1f));
+  p = V::fma(p, f, V::set(-1.2420140846e-1f));
+  p = V::fma(p, f, V::set(1.4249322787e-1f));
+  p = V::fma(p, f, V::set(-1.6668057665e-1f));
+  p = V::fma(p, f, V::set(2.0000714765e-1f));
+  p = V::fma(p, f, V::set(-2.4999993993e-1f));
+  p = V::fma(p, f, V::set(3.3333331174e-1f));
+  p = V::mul(p, V::mul(f, square));
+  p = V::fma(e, V::set(-2.12194440e-4f), p);
+  p = V::fma(square, V::set(-0.5f), p);
+  return V::fma(e, V::set(0.693359375f), V::add(f, p));
+}
+
 /// The first n < kLanes values at x; the other lanes hold `fill`.
 template <class V, class T>
 typename V::F load_tail(const T* x, int64_t n, float fill) {

@@ -51,7 +51,9 @@ TEST_P(LossMemory, StaysBelow300MegabytesFor2048TokensOf49152Words) {
                       made({kVocab, kWidth}, 0.1),
                       at::randint(0, kVocab, {kBatch, kLength}, at::kLong)};
   const Tensor head_grad = c.head_trained ? at::zeros({kVocab, kWidth}) : Tensor();
-  const Objective loss = objective("loss = \"" + c.loss + "\"");
+  const Objective loss =
+      objective(c.loss.empty() ? "loss = [{ name = \"kl\", temperature = 2.0 }, { name = \"gt\" }]"
+                               : "loss = \"" + c.loss + "\"");
   const Counts counts = loss.counts(in.labels);
   if (!reset_peak())
     GTEST_SKIP() << "/proc/self/clear_refs cannot be written";
@@ -70,6 +72,10 @@ INSTANTIATE_TEST_SUITE_P(Cases,
                          LossMemory,
                          testing::Values(Case{"kl_bf16", "kl", at::kBFloat16, false},
                                          Case{"tsld_bf16", "tsld", at::kBFloat16, false},
+                                         Case{
+                                             "reverse_kl_bf16", "reverse_kl", at::kBFloat16, false},
+                                         Case{"jsd_bf16", "jsd", at::kBFloat16, false},
+                                         Case{"two_views_bf16", "", at::kBFloat16, false},
                                          Case{"tsld_fp32", "tsld", at::kFloat, false},
                                          Case{"kl_bf16_head", "kl", at::kBFloat16, true}),
                          [](const auto& p) { return p.param.name; });

@@ -78,7 +78,8 @@ void expect_error(const std::string& text, const std::string& part) {
 }
 
 TEST(Objective, MistakesNamePlaceAndRemedy) {
-  expect_error("loss = \"kll\"", "no loss is called 'kll'; expected tsld, gt, kl, soft_ce");
+  expect_error("loss = \"kll\"",
+               "no loss is called 'kll'; expected tsld, cakld, gt, jsd, kl, reverse_kl, soft_ce");
   expect_error("loss = \"kl+gtt\"", "'gtt'");
   expect_error("loss = []", "at least one term");
   expect_error("loss = { name = \"kl\", weight = -1 }", "weight");

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "distill/confidence.h"
 #include "distill/weighting.h"
 #include "tests/distill/objectives.h"
 #include "tests/support/reference_set.h"
@@ -118,6 +119,81 @@ TEST_P(PublishedKl, BitDistillersForwardKlIsASumOverLabelledTokensPerSequence) {
   const ReferenceSet set("qat_cases/loss_kl.safetensors");
   expect_sum_per_sequence(set, objective("loss = \"kl\""), "forward");
 }
+
+TEST_P(PublishedKl, BitDistillersReverseKlAgrees) {
+  STERNA_REQUIRE_DATA("qat_cases/loss_kl.safetensors");
+  const ReferenceSet set("qat_cases/loss_kl.safetensors");
+  expect_sum_per_sequence(set, objective("loss = \"reverse_kl\""), "reverse");
+}
+
+TEST_P(PublishedKl, BitDistillersCakldAgreesForAGivenBetaAndAMeasuredOne) {
+  STERNA_REQUIRE_DATA("qat_cases/loss_kl.safetensors");
+  const ReferenceSet set("qat_cases/loss_kl.safetensors");
+  const std::string beta = GetParam() == "b3" ? "0.3" : "0.64";
+  expect_sum_per_sequence(
+      set, objective("loss = { name = \"cakld\", beta = " + beta + " }"), "cakld");
+  Objective measured = objective("loss = \"cakld\"");
+  measured.set_confidence(std::stod(beta));
+  expect_sum_per_sequence(set, measured, "cakld");
+}
+
+TEST_P(PublishedKl, BitDistillersJensenShannonAgrees) {
+  STERNA_REQUIRE_DATA("qat_cases/loss_kl.safetensors");
+  const ReferenceSet set("qat_cases/loss_kl.safetensors");
+  expect_sum_per_sequence(set, objective("loss = \"jsd\""), "jsd");
+}
+
+TEST(PublishedCakld, BetaIsTheTeachersMeanConfidence) {
+  STERNA_REQUIRE_DATA("qat_cases/loss_kl.safetensors");
+  const ReferenceSet set("qat_cases/loss_kl.safetensors");
+  const Tensor batches = set.at("beta/teacher_batches");
+  const double want = set.at("beta/beta").item<float>();
+  const Objective official =
+      objective("loss = { name = \"cakld\", beta_batches = 4, official_beta = true }");
+  ASSERT_EQ(official.batches_to_measure(), batches.size(0));
+  double sum = 0;
+  for (int64_t i = 0; i < batches.size(0); ++i)
+    sum += mean_confidence(batches[i], at::eye(batches.size(-1)));
+  const double mean = sum / static_cast<double>(batches.size(0));
+  EXPECT_NEAR(mean * 5 / 4, want, kTolerance * want);
+
+  // A loss with what was measured is one with the published beta.
+  Objective measured =
+      objective("loss = { name = \"cakld\", beta_batches = 4, official_beta = true }");
+  measured.set_confidence(mean);
+  const Objective given =
+      objective("loss = { name = \"cakld\", beta = " + std::to_string(want) + " }");
+  const Tensor labels = at::zeros({2, 6}, at::kLong);
+  const HeadInputs inputs = given_logits(batches[0], batches[1], labels);
+  EXPECT_NEAR(run(measured, inputs).loss, run(given, inputs).loss, 1e-5);
+}
+
+/// The encoder papers' losses on classes: a batch of sequences of one position.
+class PublishedClasses : public testing::TestWithParam<std::string> {};
+
+TEST_P(PublishedClasses, SoftCrossEntropyAndGroundTruthAgree) {
+  STERNA_REQUIRE_DATA("qat_cases/enc_losses.safetensors");
+  const ReferenceSet set("qat_cases/enc_losses.safetensors");
+  const auto given = [&](const std::string& what) { return set.at(GetParam() + "/" + what); };
+  const HeadInputs inputs = given_logits(given("student_logits").unsqueeze(1),
+                                         given("teacher_logits").unsqueeze(1),
+                                         given("labels").to(at::kLong).unsqueeze(1));
+  const auto expect = [&](const std::string& loss, const std::string& name, Counts totals) {
+    const Outcome got = run(objective("loss = \"" + loss + "\""), inputs, std::move(totals));
+    const double want = given("loss." + name).item<float>();
+    EXPECT_NEAR(got.loss, want, kTolerance * want) << name;
+    EXPECT_TRUE(agrees(got.gradient.squeeze(1), given("d_student_logits." + name), kTolerance))
+        << name;
+  };
+  expect("soft_ce", "pred", {});
+  expect("gt", "gt_mean", {});
+  expect("gt", "gt_sum", {1});
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases,
+                         PublishedClasses,
+                         testing::Values("padded", "full"),
+                         [](const auto& p) { return p.param; });
 
 TEST_P(PublishedKl, LlmQatsKlIsASumOverAllTokensPerSequence) {
   STERNA_REQUIRE_DATA("qat_cases/loss_kl.safetensors");

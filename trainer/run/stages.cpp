@@ -3,8 +3,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "distill/confidence.h"
 #include "trainer/run/blockwise.h"
 #include "trainer/run/run.h"
+#include "trainer/run/signals.h"
 #include "trainer/run/step_log.h"
 
 namespace sterna::run {
@@ -125,6 +127,29 @@ void train_blocks(Run& run) {
   }
 }
 
+/// What some losses ask of the teacher before the first step. Measured on the run's first samples
+/// wherever it was resumed, and by every rank on all of them.
+void measure_teacher(Run& run) {
+  Session& session = run.session;
+  const TrainConfig& config = session.settings.train;
+  const int64_t batches = session.objective->batches_to_measure();
+  if (batches == 0)
+    return;
+  const Tensor& head = session.teacher->head_linear().weight;
+  double sum = 0;
+  for (int64_t i = 0; i < batches; ++i) {
+    SignalWatch::check();
+    Tensor inputs;
+    Tensor labels;
+    to_tensors(*session.samples, i * config.batch, config.batch, inputs, labels);
+    sum += distill::mean_confidence(hidden_of(*session.teacher, inputs), head);
+  }
+  const double confidence = sum / static_cast<double>(batches);
+  session.objective->set_confidence(confidence);
+  run.progress.line("the teacher's mean confidence is " + short_number(confidence, 4) + " (on " +
+                    std::to_string(batches) + " micro-batches): kd.loss mixes by it");
+}
+
 }  // namespace
 
 void baseline(Run& run) {
@@ -176,6 +201,7 @@ void end_to_end(Run& run) {
                                         settings.train.seq_len),
                              settings.train.peak_tflops};
     run.progress.start("step", s.step, settings.train.steps, settings.train.log_every);
+    measure_teacher(run);
     // The first look is for a resumed run, which may have been stopped in the midst of it.
     while (s.step < settings.train.steps) {
       if (s.step > 0)

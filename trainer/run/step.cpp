@@ -91,18 +91,17 @@ distill::Counts Step::count(const std::vector<Batch>& batches, int64_t& tokens) 
   return {sum, sum + terms};
 }
 
-Tensor Step::teacher_hidden(const Tensor& inputs) const {
-  if (parts_.teacher == nullptr)
-    return {};
+Tensor hidden_of(const model::Decoder& decoder, const Tensor& inputs) {
   const at::NoGradGuard no_grad;
-  const auto cache = kvcache::make_stateless(parts_.teacher->rope());
-  return parts_.teacher->hidden(inputs, at::arange(inputs.size(1), inputs.options()), *cache);
+  const auto cache = kvcache::make_stateless(decoder.rope());
+  return decoder.hidden(inputs, at::arange(inputs.size(1), inputs.options()), *cache);
 }
 
 Tensor Step::micro_batch(const Batch& batch, const distill::Counts& totals, StepTimes& ms) {
   Stopwatch watch;
   distill::HeadInputs head;
-  head.teacher_hidden = teacher_hidden(batch.inputs);
+  if (parts_.teacher != nullptr)
+    head.teacher_hidden = hidden_of(*parts_.teacher, batch.inputs);
   watch.lap(ms.teacher);
   head.student_hidden = tape_.forward(batch.inputs);
   watch.lap(ms.forward);

@@ -74,7 +74,6 @@ class Step {
   distill::Counts count(const std::vector<Batch>& batches, int64_t& tokens) const;
   Tensor loss_sums(const std::vector<Batch>& batches, const distill::Counts& totals, StepTimes& ms);
   void sum_gradients();
-  Tensor teacher_hidden(const Tensor& inputs) const;
   Tensor micro_batch(const Batch& batch, const distill::Counts& totals, StepTimes& ms);
   Rates rates(int64_t attempt) const;
   Outcome update(const std::vector<double>& losses,
@@ -92,5 +91,8 @@ void to_tensors(const data::SampleSource& samples,
                 int64_t count,
                 Tensor& inputs,
                 Tensor& labels);
+
+/// What a model's head reads for whole sequences, [B, T, D], without gradients.
+Tensor hidden_of(const model::Decoder& decoder, const Tensor& inputs);
 
 }  // namespace sterna::run
