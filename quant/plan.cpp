@@ -17,12 +17,28 @@ struct RuleConfig {
   }
 };
 
+/// The keys of `[[quant.stage]]` beside the component.
+struct StageConfig {
+  int64_t until = 0;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("until",
+      until,
+      "first step of the end-to-end stage that this is no longer for; to be given",
+      recipes::Range{int64_t{0}, int64_t{1} << 40});
+  }
+};
+
 }  // namespace
 
 std::vector<recipes::ComponentInfo> plan_sections() {
   std::vector<recipes::Field> rule = recipes::list_fields<RuleConfig>();
   rule.push_back(recipes::component_field(
       "weight", quantizers(), "", "quantizer of these matrices; to be given", {kNone}));
+  std::vector<recipes::Field> stage = recipes::list_fields<StageConfig>();
+  stage.push_back(recipes::component_field(
+      "weight", quantizers(), "", "stands in for quant.weight meanwhile; to be given", {kNone}));
   return {{"quant",
            "how weights are rounded",
            {recipes::component_field("weight",
@@ -32,7 +48,8 @@ std::vector<recipes::ComponentInfo> plan_sections() {
                                      {kNone})}},
           {"quant.rule",
            "[[quant.rule]]: other matrices, other quantizers; the first rule that matches wins",
-           rule}};
+           rule},
+          {"quant.stage", "[[quant.stage]]: more bits for the first steps, then fewer", stage}};
 }
 
 Plan::Entry Plan::read_entry(recipes::Section section,
@@ -58,6 +75,34 @@ Plan Plan::read(recipes::Section quant, const recipes::Registry<Quantizer>& regi
     entry.where = rule.where("match") + ": '" + rule.key("match") + "'";
     plan.rules_.push_back(std::move(entry));
   }
+  for (recipes::Section stage : quant.tables("stage")) {
+    const int64_t until = stage.read<StageConfig>().until;
+    if (until <= plan.stages_end())
+      stage.fail("until",
+                 "expected a step behind " + std::to_string(plan.stages_end()) +
+                     ", where the stage before ends, found " + std::to_string(until));
+    plan.stages_.emplace_back(until, read_entry(stage, registry, ""));
+  }
+  return plan;
+}
+
+size_t Plan::stage_at(int64_t step) const {
+  size_t stage = 0;
+  while (stage < stages_.size() && step >= stages_[stage].first)
+    ++stage;
+  return stage;
+}
+
+int64_t Plan::stages_end() const {
+  return stages_.empty() ? 0 : stages_.back().first;
+}
+
+Plan Plan::at(int64_t step) const {
+  Plan plan = *this;
+  const size_t stage = stage_at(step);
+  if (stage < stages_.size())
+    plan.default_ = stages_[stage].second;
+  plan.stages_.clear();
   return plan;
 }
 
@@ -86,6 +131,10 @@ std::unique_ptr<Quantizer> Plan::build(const std::string& module, Place place) c
   return entry == nullptr || !entry->make ? nullptr : entry->make();
 }
 
+bool Plan::is_default(const std::string& module, Place place) const {
+  return entry_of(module, place) == &default_;
+}
+
 std::string Plan::rule_of(const std::string& module, Place place) const {
   const Entry* entry = entry_of(module, place);
   if (entry == nullptr)
@@ -101,6 +150,10 @@ std::string Plan::scheme_of(const std::string& module, Place place) const {
 }
 
 bool Plan::empty() const {
+  for (const auto& [until, entry] : stages_) {
+    if (entry.make)
+      return false;
+  }
   for (const Entry& rule : rules_) {
     if (rule.make)
       return false;

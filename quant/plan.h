@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "quant/quantizer.h"
@@ -24,11 +25,24 @@ std::vector<recipes::ComponentInfo> plan_sections();
 ///   [[quant.rule]]                        # the first rule that matches wins
 ///   match = "*.down_proj"                 # globs module paths without ".weight"
 ///   weight = "none"
+///   [[quant.stage]]                       # progressive bits: the default of the steps before
+///   until = 200                           # `until`, one stage behind the other
+///   weight = { name = "seq", bits = 4 }
 class Plan {
  public:
   /// Reads the default and every rule; no `weight` means full precision.
   static Plan read(recipes::Section quant,
                    const recipes::Registry<Quantizer>& registry = quantizers());
+
+  /// The plan of one training step: this one, with its stage's default in place of the last.
+  /// @param step  0, 1, 2, ...
+  Plan at(int64_t step) const;
+
+  /// Stage of a step: 0, 1, ...; behind all stages, their number.
+  size_t stage_at(int64_t step) const;
+
+  /// The step that the last stage ends before; 0 where there are no stages.
+  int64_t stages_end() const;
 
   /// @throws recipes::RecipeError  for a rule that matches none of `modules`, with the nearest
   void require_matches(const std::vector<std::string>& modules) const;
@@ -39,6 +53,9 @@ class Plan {
 
   /// What decides about that matrix: "rule 1: *.down_proj", "default", or "outside the blocks".
   std::string rule_of(const std::string& module, Place place = Place::kBlock) const;
+
+  /// True where no rule decides about that matrix but quant.weight, or a stage in its place.
+  bool is_default(const std::string& module, Place place = Place::kBlock) const;
 
   /// Registered name of that matrix's quantizer, or "none".
   std::string scheme_of(const std::string& module, Place place = Place::kBlock) const;
@@ -60,6 +77,7 @@ class Plan {
   const Entry* entry_of(const std::string& module, Place place) const;
 
   std::vector<Entry> rules_;
+  std::vector<std::pair<int64_t, Entry>> stages_;  // until, default; in ascending order
   Entry default_;
 };
 

@@ -37,6 +37,14 @@ StoredQuantizers::StoredQuantizers(const std::filesystem::path& checkpoint,
       learned_(read_kind(checkpoint, manifest, "quant")),
       buffers_(read_kind(checkpoint, manifest, "buffer")) {}
 
+void StoredQuantizers::take(const Named& values) {
+  for (const auto& [name, value] : values) {
+    for (Named* kind : {&learned_, &buffers_})
+      if (const auto found = kind->find(name); found != kind->end())
+        found->second = value;
+  }
+}
+
 const Tensor& StoredQuantizers::need(const Named& tensors, const std::string& name) const {
   const auto found = tensors.find(name);
   if (found == tensors.end())

@@ -37,6 +37,9 @@ class StoredQuantizers {
  public:
   StoredQuantizers(const std::filesystem::path& checkpoint, const Manifest& manifest);
 
+  /// Puts other values in place of those of the same names: the averages of a checkpoint.
+  void take(const std::map<std::string, Tensor>& values);
+
   /// Makes a new quantizer what it was when the checkpoint was written; nothing is searched.
   /// @param master  fp32 [N, K]; only its shape counts
   /// @throws io::FileError  naming a tensor that is absent or of another shape

@@ -56,6 +56,12 @@ std::vector<std::filesystem::path> checkpoints_of_run(const std::filesystem::pat
 std::filesystem::path newest_checkpoint(const std::filesystem::path& run,
                                         std::vector<std::string>& torn);
 
+/// The step whose plan (quant::Plan::at) made the weights of this checkpoint.
+int64_t step_of_plan(const Manifest& manifest);
+
+/// In `state`: 1 where the tensors of kind "ema" are the run's result, not its masters.
+constexpr const char* kUsesAverage = "uses_ema";
+
 /// The student as it is evaluated and exported: quantized matrices encoded by the recipe's
 /// quantizers with their stored tensors, in `encoded`, and de-quantised, in `tensors`.
 Weights read_run_weights(const CheckpointInfo& info);

@@ -4,17 +4,29 @@
 
 namespace sterna::model {
 
+int64_t step_of_plan(const Manifest& manifest) {
+  return manifest.stage == "train" ? std::max<int64_t>(manifest.step - 1, 0) : 0;
+}
+
 Weights read_run_weights(const CheckpointInfo& info) {
   const at::NoGradGuard no_grad;
   const std::filesystem::path& checkpoint = info.path;
   const Manifest manifest = read_manifest(checkpoint);
   recipes::Recipe recipe =
       recipes::Recipe::parse(manifest.recipe, (checkpoint / "manifest.json").string());
-  const quant::Plan plan = quant::Plan::read(recipe.section("quant"));
+  const quant::Plan plan =
+      quant::Plan::read(recipe.section("quant")).at(step_of_plan(manifest));
   Decoder shapes(info.config, at::kFloat);
-  const StoredQuantizers stored(checkpoint, manifest);
+  StoredQuantizers stored(checkpoint, manifest);
   Weights weights;
   weights.tensors = read_kind(checkpoint, manifest, "master");
+  if (manifest.state.contains(kUsesAverage) && manifest.state.at(kUsesAverage) != 0) {
+    const std::map<std::string, Tensor> average = read_kind(checkpoint, manifest, "ema");
+    stored.take(average);
+    for (auto& [name, value] : weights.tensors)
+      if (const auto found = average.find(name); found != average.end())
+        value = found->second;
+  }
   for (const Parameter& parameter : shapes.parameters()) {
     const auto quantizer = build_quantizer(plan, parameter);
     if (!quantizer)

@@ -3,7 +3,9 @@
 //   m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2
 //   w <- w - lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps)
 // As torch.optim.AdamW, element by element in fp32 with scalars rounded once from fp64; t counts
-// applied updates, so a skipped step leaves no trace.
+// a tensor's applied updates, so a skipped step leaves no trace.
+// BertAdam (Devlin et al.'s optimizer, as in TernaryBERT and teacher intervention) is the same with
+// both corrections by b^t left out; it clips each tensor by its own norm (optimizer.cpp).
 #include "trainer/run/adamw.h"
 
 #include <cmath>
@@ -65,26 +67,30 @@ void update(float* __restrict w,
   }
 }
 
-Factors factors(const Trained& t, const AdamConfig& config, const AdamStep& step) {
-  const double lr = t.quantizer ? step.lr_quantizer : step.lr;
-  const double decay = t.decays ? config.weight_decay : 0.0;
-  const auto count = static_cast<double>(step.applied);
+/// What a mean of t updates from 0 lacks.
+double bias(double beta, const Trained& t, const AdamConfig& config) {
+  return config.bert ? 1.0 : 1 - std::pow(beta, static_cast<double>(t.applied));
+}
+
+Factors factors(const Trained& t, const AdamConfig& config, const Rates& rates) {
+  const double lr = t.quantizer ? rates.lr_quantizer : rates.lr;
+  const double decay = t.decays ? config.weight_decay * rates.decay : 0.0;
   Factors f{};
-  f.grad = static_cast<float>(step.grad_factor);
+  f.grad = static_cast<float>(t.grad_factor);
   f.keep1 = static_cast<float>(config.beta1);
   f.add1 = static_cast<float>(1 - config.beta1);
   f.keep2 = static_cast<float>(config.beta2);
   f.add2 = static_cast<float>(1 - config.beta2);
   f.shrink = static_cast<float>(1 - lr * decay);
-  f.rate = static_cast<float>(lr / (1 - std::pow(config.beta1, count)));
-  f.root2 = static_cast<float>(1 / std::sqrt(1 - std::pow(config.beta2, count)));
+  f.rate = static_cast<float>(lr / bias(config.beta1, t, config));
+  f.root2 = static_cast<float>(1 / std::sqrt(bias(config.beta2, t, config)));
   f.eps = static_cast<float>(config.eps);
   return f;
 }
 
 }  // namespace
 
-void adamw_step(std::span<const Trained> tensors, const AdamConfig& config, const AdamStep& step) {
+void adamw_step(std::span<const Trained> tensors, const AdamConfig& config, const Rates& rates) {
   const std::vector<Chunk> chunks = chunks_of(tensors);
   at::parallel_for(0, static_cast<int64_t>(chunks.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
@@ -95,7 +101,7 @@ void adamw_step(std::span<const Trained> tensors, const AdamConfig& config, cons
              t.moment1.data_ptr<float>() + chunk.begin,
              t.moment2.data_ptr<float>() + chunk.begin,
              chunk.end - chunk.begin,
-             factors(t, config, step));
+             factors(t, config, rates));
     }
   });
 }

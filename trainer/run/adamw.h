@@ -18,6 +18,8 @@ struct Trained {
   Tensor moment2;
   bool quantizer = false;  ///< belongs to a quantizer: has its own rate and never decays
   bool decays = false;
+  double grad_factor = 1;  ///< of clipping
+  int64_t applied = 1;     ///< updates of this tensor so far, this one included
 };
 
 struct AdamConfig {
@@ -25,19 +27,19 @@ struct AdamConfig {
   double beta2 = 0.95;
   double eps = 1e-8;
   double weight_decay = 0.0;
+  bool bert = false;  ///< BertAdam: the moments' bias stays, each tensor is clipped by its own norm
 };
 
-/// What one update depends on besides the tensors.
-struct AdamStep {
+/// Rates of one step.
+struct Rates {
   double lr = 0;
   double lr_quantizer = 0;
-  double grad_factor = 1;  ///< of global-norm clipping
-  int64_t applied = 1;     ///< updates made so far, this one included: corrects the moments' bias
+  double decay = 1;  ///< factor of the weight decay
 };
 
 /// AdamW (Loshchilov and Hutter, arXiv:1711.05101) over all tensors in one pass; the same bits for
 /// any number of threads.
-void adamw_step(std::span<const Trained> tensors, const AdamConfig& config, const AdamStep& step);
+void adamw_step(std::span<const Trained> tensors, const AdamConfig& config, const Rates& rates);
 
 /// Sum of squares of all gradients, in fp64 and in a fixed order.
 double squared_norm(std::span<const Trained> tensors);

@@ -28,19 +28,38 @@ Named learned_of(Student& student) {
   return result;
 }
 
-// With the scales in use: a reader recomputes them and must find the same bits.
-Named buffers_of(Student& student) {
+// A reader recomputes them and must find the same bits.
+Named scales_in_use(Student& student) {
   Named result;
   for (const Slot& slot : student.slots()) {
     if (!slot.quantizer)
       continue;
-    for (const quant::NamedTensor& each : slot.quantizer->buffers())
-      result.emplace(model::quantizer_tensor(slot.name, each.name), each.tensor);
     const quant::Encoded encoded = slot.quantizer->encode(slot.master);
     result.emplace(model::quantizer_tensor(slot.name, model::kScalesInUse), encoded.scales);
     if (encoded.zeros.defined())
       result.emplace(model::quantizer_tensor(slot.name, model::kZerosInUse), encoded.zeros);
   }
+  return result;
+}
+
+Named buffers_of(Student& student) {
+  Named result = scales_in_use(student);
+  for (const Slot& slot : student.slots())
+    if (slot.quantizer)
+      for (const quant::NamedTensor& each : slot.quantizer->buffers())
+        result.emplace(model::quantizer_tensor(slot.name, each.name), each.tensor);
+  return result;
+}
+
+Named averages_of(Student& student, Average* average) {
+  if (average == nullptr)
+    return {};
+  Named result;
+  {
+    const AverageInPlace shown(average);
+    result = scales_in_use(student);
+  }
+  result.insert(average->tensors().begin(), average->tensors().end());
   return result;
 }
 
@@ -85,8 +104,8 @@ void restore_masters(const fs::path& checkpoint,
 
 fs::path save_checkpoint(const fs::path& run,
                          model::Manifest header,
-                         Student& student,
-                         Optimizer& optimizer) {
+                         const Trainee& trainee) {
+  auto& [student, optimizer, average] = trainee;
   const at::NoGradGuard no_grad;
   const std::string name =
       (header.stage == "blockwise" ? "block-" : "step-") + std::to_string(header.step);
@@ -108,6 +127,7 @@ fs::path save_checkpoint(const fs::path& run,
   }
   write_kind(temporary, header, "moment1", first);
   write_kind(temporary, header, "moment2", second);
+  write_kind(temporary, header, "ema", averages_of(student, average));
   model::write_manifest(temporary, header);
   fs::remove_all(target);
   io::publish_folder(temporary, target);
@@ -129,8 +149,12 @@ void restore_checkpoint(const fs::path& checkpoint,
   const Named first = model::read_kind(checkpoint, manifest, "moment1");
   Named second = model::read_kind(checkpoint, manifest, "moment2");
   optimizer.moments().clear();
-  for (const auto& [name, tensor] : first)
-    optimizer.moments()[name] = {tensor, second.at(name)};
+  for (const auto& [name, tensor] : first) {
+    const auto own = manifest.state.find(kAppliedTo + name);
+    const int64_t applied = own == manifest.state.end() ? optimizer.applied()
+                                                        : static_cast<int64_t>(own->second);
+    optimizer.moments()[name] = {tensor, second.at(name), applied};
+  }
 }
 
 void prune_checkpoints(const fs::path& run, int64_t keep_last, const std::string& best) {

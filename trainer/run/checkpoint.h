@@ -3,10 +3,21 @@
 #include <filesystem>
 
 #include "trainer/model/run_checkpoint.h"
+#include "trainer/run/average.h"
 #include "trainer/run/optimizer.h"
 #include "trainer/run/student.h"
 
 namespace sterna::run {
+
+/// What a checkpoint holds the tensors of.
+struct Trainee {
+  Student& student;
+  Optimizer& optimizer;
+  Average* average;  ///< null where none is kept
+};
+
+/// In a manifest's state, before a tensor's name: updates of a tensor that had no part in some.
+inline const std::string kAppliedTo = "applied:";
 
 /// Writes `checkpoints/<stage>-<step>` of a run: into a folder beside it, every file fsynced, the
 /// manifest last, then renamed. A folder of that name that lies there (a torn one) is replaced.
@@ -14,11 +25,10 @@ namespace sterna::run {
 /// @return        the checkpoint's folder
 std::filesystem::path save_checkpoint(const std::filesystem::path& run,
                                       model::Manifest header,
-                                      Student& student,
-                                      Optimizer& optimizer);
+                                      const Trainee& trainee);
 
 /// Puts masters, quantizers' tensors and moments back in place, bit for bit; stands in for
-/// Student::init_quantizers().
+/// Student::init_quantizers(). The average, which begins from these, is not touched.
 /// @throws io::FileError  naming a tensor that is absent or of another shape
 void restore_checkpoint(const std::filesystem::path& checkpoint,
                         const model::Manifest& manifest,

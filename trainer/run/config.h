@@ -64,11 +64,16 @@ struct TrainConfig {
   std::string schedule = "cosine";
   int64_t warmup = 0;
   double lr_final = 0.0;
+  double fall = 0.1;
+  double second_half = 2.0 / 3;
+  std::string optimizer = "adamw";
   double beta1 = 0.9;
   double beta2 = 0.95;
   double eps = 1e-8;
   double weight_decay = 0;
   double clip = 1.0;
+  double ema = 0;
+  bool ema_use = true;
   std::vector<std::string> freeze;
   std::string only;
   bool recompute = false;
@@ -93,14 +98,34 @@ struct TrainConfig {
     v("accumulate", accumulate, "micro-batches of a step", Range{int64_t{1}, kMany});
     v("lr", lr, "peak learning rate of weights", Range{0.0, 1e3});
     v("lr_quant", lr_quant, "peak rate of quantizer parameters; 0: as train.lr", Range{0.0, 1e3});
-    v("schedule", schedule, "curve behind the warm-up", OneOf{"cosine", "linear", "constant"});
+    v("schedule",
+      schedule,
+      "curve behind the warm-up",
+      OneOf{"cosine", "linear", "constant", "wsd", "two_stage", "bert"});
     v("warmup", warmup, "steps of linear warm-up", Range{int64_t{0}, kMany});
     v("lr_final", lr_final, "rate of the last step as a fraction of the peak", Range{0.0, 1.0});
+    v("fall",
+      fall,
+      "wsd: fraction of the steps, the last ones, in which the rate falls",
+      Range{0.0, 1.0});
+    v("second_half",
+      second_half,
+      "two_stage: factor of the rate in the second half, where nothing decays",
+      Range{0.0, 1.0});
+    v("optimizer",
+      optimizer,
+      "bertadam: no bias correction, train.clip for each tensor on its own",
+      OneOf{"adamw", "bertadam"});
     v("beta1", beta1, "AdamW: decay of the mean", Range{0.0, 0.9999999});
     v("beta2", beta2, "AdamW: decay of the squares", Range{0.0, 0.9999999});
     v("eps", eps, "AdamW: added to the root", Range{1e-30, 1.0});
     v("weight_decay", weight_decay, "AdamW: of matrices only", Range{0.0, 1e3});
-    v("clip", clip, "largest global gradient norm; 0: no clipping", Range{0.0, 1e9});
+    v("clip", clip, "largest gradient norm, of all tensors together; 0: no clipping", Range{0.0, 1e9});
+    v("ema",
+      ema,
+      "average of the weights: what it keeps of itself in a step; 0: none",
+      Range{0.0, 0.9999999});
+    v("ema_use", ema_use, "evaluate and export the average, not the last weights");
     v("freeze", freeze, "patterns of parameter names that stay as they are");
     v("only", only, "quant: train quantizer parameters alone", OneOf{"", "quant"});
     v("recompute", recompute, "recompute activations in backward: less memory, a third more time");
@@ -131,8 +156,10 @@ struct TrainConfig {
   }
 
   double quantizer_lr() const { return lr_quant > 0 ? lr_quant : lr; }
-  Schedule lr_schedule() const { return {schedule, steps, warmup, lr_final}; }
-  AdamConfig adam() const { return {beta1, beta2, eps, weight_decay}; }
+  Schedule lr_schedule() const {
+    return {schedule, steps, warmup, lr_final, fall, second_half};
+  }
+  AdamConfig adam() const { return {beta1, beta2, eps, weight_decay, optimizer == "bertadam"}; }
 };
 
 /// `[blockwise]`: block after block against the full-precision block, before the end-to-end stage

@@ -29,7 +29,17 @@ Outcome Optimizer::apply(std::vector<Trained>& tensors, const Rates& rates) {
   return outcome;
 }
 
+double Optimizer::grad_factor(const Trained& tensor, const Outcome& outcome) const {
+  if (clip_ <= 0)
+    return 1;
+  if (!config_.bert)
+    return outcome.grad_norm > clip_ ? clip_ / outcome.grad_norm : 1.0;
+  // As torch.nn.utils.clip_grad_norm_, called with one tensor after the other.
+  return std::min(1.0, clip_ / (std::sqrt(squared_norm({&tensor, 1})) + 1e-6));
+}
+
 void Optimizer::move(std::vector<Trained>& tensors, const Rates& rates, Outcome& outcome) {
+  ++applied_;
   for (Trained& t : tensors) {
     Moments& own = moments_[t.name];
     if (!own.first.defined()) {
@@ -38,11 +48,10 @@ void Optimizer::move(std::vector<Trained>& tensors, const Rates& rates, Outcome&
     }
     t.moment1 = own.first;
     t.moment2 = own.second;
+    t.applied = ++own.applied;
+    t.grad_factor = grad_factor(t, outcome);
   }
-  AdamStep step{rates.lr, rates.lr_quantizer, 1.0, ++applied_};
-  if (clip_ > 0 && outcome.grad_norm > clip_)
-    step.grad_factor = clip_ / outcome.grad_norm;
-  adamw_step(tensors, config_, step);
+  adamw_step(tensors, config_, rates);
   outcome.applied = true;
 }
 

@@ -8,12 +8,6 @@
 
 namespace sterna::run {
 
-/// Rates of one step.
-struct Rates {
-  double lr = 0;
-  double lr_quantizer = 0;
-};
-
 /// What became of one step.
 struct Outcome {
   bool applied = false;
@@ -21,15 +15,16 @@ struct Outcome {
   std::string bad_tensor;  ///< first one with NaN or Inf, where not applied
 };
 
-/// AdamW with its moments by tensor name, global-norm clipping and the guard against NaN and Inf.
+/// AdamW or BertAdam with its moments by tensor name, clipping and the guard against NaN and Inf.
 class Optimizer {
  public:
   struct Moments {
     Tensor first;
     Tensor second;
+    int64_t applied = 0;  ///< updates of this tensor: fewer than all where it had no part in some
   };
 
-  /// @param clip  largest global norm; 0: no clipping
+  /// @param clip  largest norm of all gradients together (BertAdam: of each); 0: no clipping
   Optimizer(const AdamConfig& config, double clip) : config_(config), clip_(clip) {}
 
   /// inspect(), and move() where every gradient is finite.
@@ -42,10 +37,13 @@ class Optimizer {
   void move(std::vector<Trained>& tensors, const Rates& rates, Outcome& outcome);
 
   std::map<std::string, Moments>& moments() { return moments_; }
+  const std::map<std::string, Moments>& moments() const { return moments_; }
   int64_t applied() const { return applied_; }
   void set_applied(int64_t applied) { applied_ = applied; }
 
  private:
+  double grad_factor(const Trained& tensor, const Outcome& outcome) const;
+
   AdamConfig config_;
   double clip_;
   std::map<std::string, Moments> moments_;

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "trainer/io/atomic_file.h"
+#include "trainer/model/quantizers.h"
 #include "trainer/run/checkpoint.h"
 #include "trainer/run/run.h"
 #include "trainer/run/summary.h"
@@ -22,12 +23,19 @@ std::string text_of(const recipes::Recipe& recipe) {
 
 std::map<std::string, double> numbers_of(const Run& run) {
   const RunState& s = run.state;
-  return {{"blocks", static_cast<double>(s.block)},
-          {"skipped", static_cast<double>(s.skipped)},
-          {"bad_in_row", static_cast<double>(s.bad_in_row)},
-          {"applied", static_cast<double>(run.optimizer.applied())},
-          {"best", s.best},
-          {"best_step", static_cast<double>(s.best_step)}};
+  std::map<std::string, double> numbers = {
+      {"blocks", static_cast<double>(s.block)},
+      {"skipped", static_cast<double>(s.skipped)},
+      {"bad_in_row", static_cast<double>(s.bad_in_row)},
+      {"applied", static_cast<double>(run.optimizer.applied())},
+      {"best", s.best},
+      {"best_step", static_cast<double>(s.best_step)}};
+  for (const auto& [name, moments] : run.optimizer.moments())
+    if (moments.applied != run.optimizer.applied())
+      numbers[kAppliedTo + name] = static_cast<double>(moments.applied);
+  if (run.average && run.session.settings.train.ema_use)
+    numbers[model::kUsesAverage] = 1;
+  return numbers;
 }
 
 model::Manifest manifest_of(const Run& run) {
@@ -178,12 +186,44 @@ void round_weights(Run& run) {
   run.rounded = true;
 }
 
+void begin_average(Run& run) {
+  const double keep = run.session.settings.train.ema;
+  if (keep > 0 && !run.average)
+    run.average = std::make_unique<Average>(*run.session.student, keep);
+}
+
+void change_plan(Run& run, int64_t step, bool init) {
+  const quant::Plan plan = run.session.plan.at(step);
+  const auto changes = [&](const model::Parameter& parameter) {
+    return plan.is_default(model::module_of(parameter.name), model::place_of(parameter));
+  };
+  const auto quantizer_of = [&](const model::Parameter& parameter) {
+    return model::build_quantizer(plan, parameter);
+  };
+  Student& student = *run.session.student;
+  for (const model::Parameter& parameter : student.decoder().parameters()) {
+    const std::string own = model::quantizer_tensor(parameter.name, "");
+    if (parameter.matrix && changes(parameter))
+      std::erase_if(run.optimizer.moments(),
+                    [&](const auto& each) { return each.first.starts_with(own); });
+  }
+  student.replace_quantizers(quantizer_of, changes, init);
+  run.average.reset();  // it would mix scales of different grids
+}
+
 void restore(Run& run) {
   if (run.state.saved.empty())
     return round_weights(run);
   const fs::path checkpoint = run.checkpoint();
-  restore_checkpoint(
-      checkpoint, model::read_manifest(checkpoint), *run.session.student, run.optimizer);
+  const model::Manifest manifest = model::read_manifest(checkpoint);
+  const int64_t step = model::step_of_plan(manifest);
+  if (run.session.plan.stage_at(step) > 0)
+    change_plan(run, step, /*init=*/false);
+  restore_checkpoint(checkpoint, manifest, *run.session.student, run.optimizer);
+  if (const auto stored = model::read_kind(checkpoint, manifest, "ema"); !stored.empty()) {
+    begin_average(run);
+    run.average->restore(stored, checkpoint.string());
+  }
 }
 
 void save(Run& run) {
@@ -193,7 +233,9 @@ void save(Run& run) {
   if (name == s.saved)
     return;
   const fs::path folder =
-      save_checkpoint(run.folder.path(), manifest_of(run), *run.session.student, run.optimizer);
+      save_checkpoint(run.folder.path(),
+                      manifest_of(run),
+                      {*run.session.student, run.optimizer, run.average.get()});
   s.saved = folder.filename();
   const TrainConfig& config = run.session.settings.train;
   const bool keep_best = config.keep_best && s.best_step > 0;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "trainer/io/tensorboard.h"
+#include "trainer/run/average.h"
 #include "trainer/run/evaluate.h"
 #include "trainer/run/log.h"
 #include "trainer/run/optimizer.h"
@@ -47,6 +48,7 @@ struct Run {
   std::string resolved;  ///< the recipe with every default, TOML
   Evaluator evaluator;
   Optimizer optimizer;
+  std::unique_ptr<Average> average;  ///< null without train.ema, and before the end-to-end stage
   RunState state;
   bool rounded = false;          ///< the quantizers have set themselves by the source's weights
   std::unique_ptr<JsonLog> log;  ///< set by begin() or resume()
@@ -72,6 +74,14 @@ void round_weights(Run& run);
 
 /// Gives the student the weights that the run goes on from: the checkpoint's, or the rounded ones.
 void restore(Run& run);
+
+/// Begins the average of train.ema where the student stands; does nothing where there is one.
+void begin_average(Run& run);
+
+/// Gives the matrices that a stage of [quant] is for the quantizers of that step's stage, and
+/// forgets what belonged to those before.
+/// @param init  as for Student::replace_quantizers()
+void change_plan(Run& run, int64_t step, bool init);
 
 /// Writes a checkpoint of where the run stands, unless it is there, and drops those not kept.
 void save(Run& run);

@@ -161,8 +161,9 @@ void load_models(Session& session) {
   const Settings& s = session.settings;
   model::Weights weights = model::read_weights(session.source);
   session.hashes = hashes_of(session);
+  const quant::Plan plan = session.plan.at(0);
   const auto quantizer_of = [&](const model::Parameter& parameter) {
-    return model::build_quantizer(session.plan, parameter);
+    return model::build_quantizer(plan, parameter);
   };
   model::Decoder decoder(session.source.config, quant::parse_dtype(s.model.dtype));
   model::attach_adapters(decoder, session.adapters);

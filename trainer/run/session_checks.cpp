@@ -67,6 +67,25 @@ void require_prompts(const Session& session) {
   }
 }
 
+/// The last stage must leave steps to quant.weight, which is what is exported.
+void require_stages(const Session& session, model::Decoder& shapes) {
+  const quant::Plan& plan = session.plan;
+  model::require_plan_fits(plan, shapes);
+  const int64_t end = plan.stages_end();
+  if (end == 0)
+    return;
+  if (end >= session.settings.train.steps)
+    throw UserError("quant.stage: the last stage ends at step " + std::to_string(end) +
+                    ", but train.steps = " + std::to_string(session.settings.train.steps) +
+                    " leaves none to quant.weight itself; train longer or end it earlier");
+  for (int64_t step = 0, stage = -1; step < end; ++step) {
+    if (static_cast<int64_t>(plan.stage_at(step)) == stage)
+      continue;
+    stage = static_cast<int64_t>(plan.stage_at(step));
+    model::require_plan_fits(plan.at(step), shapes);
+  }
+}
+
 }  // namespace
 
 void require_fitting_models(const Session& session) {
@@ -88,7 +107,7 @@ void require_fitting_models(const Session& session) {
   model::Decoder shapes(session.source.config, at::kFloat);
   model::attach_adapters(shapes, session.adapters);
   require_freezable(shapes, s.train.freeze);
-  model::require_plan_fits(session.plan, shapes);
+  require_stages(session, shapes);
 }
 
 }  // namespace sterna::run

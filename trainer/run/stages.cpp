@@ -54,6 +54,8 @@ void one_step(Run& run, Step& step, const LogContext& context) {
   RunState& s = run.state;
   const StepReport report = step.run(s.step);
   ++s.step;
+  if (report.outcome.applied && run.average)
+    run.average->follow();
   s.bad_in_row = report.outcome.applied ? 0 : s.bad_in_row + 1;
   s.skipped += report.outcome.applied ? 0 : 1;
   write_step(run, report, context);
@@ -75,9 +77,10 @@ double report(Run& run, const Subject& subject) {
   return results.front().ppl;
 }
 
-/// Evaluates the student as it stands.
+/// Evaluates the student as it stands, or its average.
 double evaluate(Run& run, const std::string& cell) {
   Student& student = *run.session.student;
+  const AverageInPlace shown(run.session.settings.train.ema_use ? run.average.get() : nullptr);
   student.materialize();
   return report(run, {cell, student.decoder(), student.bits_per_weight()});
 }
@@ -125,6 +128,17 @@ void train_blocks(Run& run) {
     if (config.checkpoint_every > 0 && s.block % config.checkpoint_every == 0 && s.block < blocks)
       save(run);
   }
+}
+
+/// Progressive bits: the quantizers of this step, set by the masters as they are now.
+void enter_quant_stage(Run& run) {
+  const quant::Plan& plan = run.session.plan;
+  const int64_t step = run.state.step;
+  if (step == 0 || plan.stage_at(step) == plan.stage_at(step - 1))
+    return;
+  change_plan(run, step, /*init=*/true);
+  run.progress.line("step " + std::to_string(step) + ": weights are rounded anew, to " +
+                    short_number(run.session.student->bits_per_weight(), 3) + " bits");
 }
 
 /// What some losses ask of the teacher before the first step. Measured on the run's first samples
@@ -206,6 +220,8 @@ void end_to_end(Run& run) {
     while (s.step < settings.train.steps) {
       if (s.step > 0)
         look_around(run);
+      enter_quant_stage(run);
+      begin_average(run);
       one_step(run, step, context);
     }
   }

@@ -165,8 +165,9 @@ Outcome Step::update(const std::vector<double>& losses,
 }
 
 Rates Step::rates(int64_t attempt) const {
-  const double factor = config_.lr_schedule().factor(attempt);
-  return {config_.lr * factor, config_.quantizer_lr() * factor};
+  const Schedule schedule = config_.lr_schedule();
+  const double factor = schedule.factor(attempt);
+  return {config_.lr * factor, config_.quantizer_lr() * factor, schedule.decay_factor(attempt)};
 }
 
 StepReport Step::run(int64_t attempt) {

@@ -16,6 +16,13 @@ bool trained(const Slot& slot) {
   return slot.trains_master || slot.trains_quantizer;
 }
 
+/// What a slot trains follows from its quantizer and from what is frozen.
+void give_quantizer(Slot& slot, std::unique_ptr<quant::Quantizer> quantizer) {
+  slot.quantizer = std::move(quantizer);
+  slot.trains_quantizer = slot.free && slot.quantizer && !slot.quantizer->parameters().empty();
+  slot.stale = true;
+}
+
 void materialize_one(Slot& slot) {
   const at::NoGradGuard no_grad;
   if (slot.quantizer) {
@@ -46,16 +53,15 @@ Student::Student(model::Decoder decoder,
     masters.erase(parameter.name);
     const at::ScalarType dtype = slot.matrix ? decoder_.compute_dtype() : at::kFloat;
     *slot.value = at::empty(slot.master.sizes(), dtype);
-    if (slot.matrix)
-      slot.quantizer = quantizer_of(parameter);
     // A tied matrix answers to both of its names.
     const bool is_head = slot.value == head;
     const bool free = !frozen(slot.name, freezing.patterns) &&
                       !(is_head && frozen("lm_head.weight", freezing.patterns));
     slot.trains_master =
         free && !freezing.only_quantizers && (parameter.adapter || !freezing.only_adapters);
-    slot.trains_quantizer =
-        free && !freezing.only_adapters && slot.quantizer && !slot.quantizer->parameters().empty();
+    slot.free = free && !freezing.only_adapters;
+    if (slot.matrix)
+      give_quantizer(slot, quantizer_of(parameter));
     if (is_head)
       head_ = slots_.size();
     // The embedding comes first; what else lies outside the blocks comes behind them.
@@ -84,6 +90,19 @@ std::vector<Slot*> Student::of_layer(int64_t layer) {
     if (slot.layer == layer)
       result.push_back(&slot);
   return result;
+}
+
+void Student::replace_quantizers(const QuantizerOf& quantizer_of,
+                                 const std::function<bool(const model::Parameter&)>& changes,
+                                 bool init) {
+  for (const model::Parameter& parameter : decoder_.parameters()) {
+    if (!parameter.matrix || !changes(parameter))
+      continue;
+    Slot& slot = *find(parameter.name);
+    give_quantizer(slot, quantizer_of(parameter));
+    if (init && slot.quantizer)
+      slot.quantizer->init(slot.master);
+  }
 }
 
 void Student::init_quantizers() {
@@ -187,6 +206,19 @@ std::vector<Trained> gradients(const std::vector<Slot*>& slots) {
                         {},
                         /*quantizer=*/true,
                         false});
+  }
+  return result;
+}
+
+std::map<std::string, Tensor> trained_tensors(Student& student) {
+  std::map<std::string, Tensor> result;
+  for (const Slot& slot : student.slots()) {
+    if (slot.trains_master)
+      result.emplace(slot.name, slot.master);
+    if (!slot.trains_quantizer)
+      continue;
+    for (const quant::NamedTensor& each : slot.quantizer->parameters())
+      result.emplace(model::quantizer_tensor(slot.name, each.name), each.tensor);
   }
   return result;
 }

@@ -31,6 +31,7 @@ struct Slot {
   Tensor* grad = nullptr;   ///< fp32, added to by backward; undefined where nothing is trained
   Tensor master;            ///< fp32
   std::unique_ptr<quant::Quantizer> quantizer;
+  bool free = true;  ///< what its quantizer learns may be trained
   bool trains_master = false;
   bool trains_quantizer = false;
   bool stale = true;  ///< `value` lags behind master and quantizer
@@ -52,6 +53,12 @@ class Student {
   std::vector<Slot>& slots() { return slots_; }
   Slot* find(const std::string& name);
   Slot& head() { return slots_[head_]; }  ///< the embedding where tied
+
+  /// Gives the matrices of which `changes` is true new quantizers.
+  /// @param init  set them by their masters; else a checkpoint is to be restored into them
+  void replace_quantizers(const QuantizerOf& quantizer_of,
+                          const std::function<bool(const model::Parameter&)>& changes,
+                          bool init);
 
   /// Lets every quantizer set what it learns from its master.
   void init_quantizers();
@@ -94,6 +101,9 @@ void drop_grad(const std::vector<Slot*>& slots);
 /// What the optimizer is to move, in a fixed order: masters, each followed by what its quantizer
 /// learns. Gradients of Wq pass through the quantizers here; moments are left undefined.
 std::vector<Trained> gradients(const std::vector<Slot*>& slots);
+
+/// What training changes, by its names in checkpoints; shared with the student.
+std::map<std::string, Tensor> trained_tensors(Student& student);
 
 /// True where a pattern of `train.freeze` names this parameter, with or without ".weight".
 bool freezes(const std::string& pattern, const std::string& name);
