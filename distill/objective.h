@@ -6,6 +6,8 @@
 
 #include <ATen/ATen.h>
 
+#include "distill/hidden.h"
+#include "distill/intervention.h"
 #include "distill/logits.h"
 #include "recipes/components.h"
 
@@ -28,7 +30,7 @@ struct HeadInputs {
 
 /// One micro-batch's share of the loss.
 struct HeadResult {
-  Tensor sums;      ///< fp64 [terms], on the inputs' device; not divided by anything
+  Tensor sums;  ///< fp64 [terms], on the inputs' device; not divided by anything; 0 for "hidden"
   Tensor d_hidden;  ///< dtype of student_hidden [B, T, D]: gradient of sum_i weight_i sums_i /
                     ///< counts_i
 };
@@ -51,6 +53,19 @@ class Objective {
   std::vector<std::string> term_names() const;  ///< as in log.jsonl: "gt", "kl", "tsld"
   std::vector<double> term_weights() const;     ///< loss = sum of weight * sum / count
   bool needs_teacher() const;
+
+  /// `[[kd.hidden]]` and `[kd.intervention]`: what student and teacher must go side by side for.
+  const HiddenLoss& hidden() const;
+  const Intervention& intervention() const;
+
+  /// One site of the hidden-state loss, whose term is the last of all, named "hidden".
+  /// @param sums  fp64 [terms]; the last is added to
+  /// @return      gradient for the student's hidden state; undefined where nothing is compared
+  Tensor compare_hidden(const std::string& site,
+                        const Tensor& student,
+                        const Tensor& teacher,
+                        const Counts& totals,
+                        const Tensor& sums) const;
 
   /// Micro-batches on which mean_confidence() of the teacher must be measured before run(), and
   /// what came of it; 0 where nothing needs it.

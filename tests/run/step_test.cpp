@@ -37,8 +37,8 @@ TrainConfig six_samples() {
   return config;
 }
 
-distill::Objective tsld() {
-  auto recipe = recipes::Recipe::parse("[kd]\nloss = \"tsld\"\n", "test");
+distill::Objective objective_of(const std::string& kd) {
+  auto recipe = recipes::Recipe::parse("[kd]\n" + kd + "\n", "test");
   return distill::Objective(recipe.section("kd"));
 }
 
@@ -50,9 +50,12 @@ struct After {
 
 /// The parts of a step on the model in a folder.
 struct OneRank {
-  OneRank(const std::filesystem::path& folder, const QuantizerOf& quantizer_of)
+  OneRank(const std::filesystem::path& folder,
+          const QuantizerOf& quantizer_of,
+          const std::string& kd = "loss = \"tsld\"")
       : student(student_of(folder, {}, quantizer_of)),
-        teacher(model::load_decoder(model::inspect(folder), at::kFloat)) {}
+        teacher(model::load_decoder(model::inspect(folder), at::kFloat)),
+        objective(objective_of(kd)) {}
 
   After run(dist::World& world, int64_t attempt) {
     Step step({*student, &teacher, objective, samples, optimizer, world}, config);
@@ -76,7 +79,7 @@ struct OneRank {
   TrainConfig config = six_samples();
   std::unique_ptr<Student> student;
   model::Decoder teacher;
-  distill::Objective objective = tsld();
+  distill::Objective objective;
   Uneven samples;
   Optimizer optimizer{config.adam(), config.clip};
 };
@@ -148,6 +151,56 @@ TEST(StepAmongRanks, GivesTheUpdateOfOneRankForTheSameGlobalBatch) {
                 alone.report.outcome.grad_norm,
                 1e-5 * alone.report.outcome.grad_norm);
   }
+}
+
+TEST(StepWithIntervention, WhatTheTeacherStandsInForIsNotMovedAndCountsNoUpdate) {
+  const tests::TemporaryFolder folder;
+  tests::write_tiny_model(folder.path(), small_shape());
+  OneRank rank(folder.path(), learned_in_blocks, "intervention = { steps = 2 }");
+  rank.config.weight_decay = 0.1;
+  const auto world = dist::make_single();
+  const auto part = [](const std::string& name) {
+    return name.find("self_attn") == std::string::npos &&
+           name.find("input_layernorm") == std::string::npos;
+  };
+  for (int64_t attempt = 0; attempt < 4; ++attempt) {
+    const auto before = rank.values();
+    const After after = rank.run(*world, attempt);
+    ASSERT_TRUE(after.report.outcome.applied);
+    for (const auto& [name, value] : after.values) {
+      const bool waits = attempt < 2 && !part(name);
+      if (!waits && name.ends_with(".zero"))
+        continue;  // a zero point moves with weights out of range alone
+      EXPECT_EQ(at::equal(value, before.at(name)), waits) << name << " at " << attempt;
+    }
+  }
+  const auto& moments = rank.optimizer.moments();
+  EXPECT_EQ(moments.at("model.layers.0.self_attn.q_proj.weight").applied, 2);
+  EXPECT_EQ(moments.at("model.layers.0.mlp.up_proj.weight").applied, 4);
+}
+
+TEST(StepWithHiddenStates, AnyNumberOfRanksReportsTheSameLosses) {
+  const tests::TemporaryFolder folder;
+  tests::write_tiny_model(folder.path(), small_shape());
+  const std::string kd = "loss = \"kl\"\nhidden = [{ match = \"*\", weight = 2.0 }]";
+  OneRank rank(folder.path(), none, kd);
+  // The student is moved away from its teacher, else nothing is to be compared.
+  for (Slot& slot : rank.student->slots())
+    slot.master.mul_(1.1);
+  touch(rank.student->all());
+  const auto world = dist::make_single();
+  rank.config.lr = rank.config.lr_quant = 0;
+  const After together = rank.run(*world, 0);
+  ASSERT_EQ(together.report.losses.size(), 2u);
+  EXPECT_GT(together.report.losses[1], 0);
+  EXPECT_NEAR(together.report.loss,
+              together.report.losses[0] + together.report.losses[1],
+              1e-9 * together.report.loss);
+  // The same samples in smaller micro-batches.
+  rank.config.batch = 1;
+  rank.config.accumulate = 6;
+  const After apart = rank.run(*world, 0);
+  EXPECT_NEAR(apart.report.losses[1], together.report.losses[1], 1e-6 * together.report.losses[1]);
 }
 
 /// Notes when it is asked for codes and gradients.

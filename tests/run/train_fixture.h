@@ -53,7 +53,7 @@ class Training : public testing::Test {
   /// SHA-256 over weights, moments and quantizers of one checkpoint.
   std::string hashes(const std::string& name, const std::string& checkpoint) const {
     std::string all;
-    for (const char* kind : {"master", "quant", "buffer", "moment1", "moment2"}) {
+    for (const char* kind : {"master", "quant", "buffer", "moment1", "moment2", "ema"}) {
       const auto file =
           run_folder(name) / "checkpoints" / checkpoint / (std::string(kind) + ".safetensors");
       if (std::filesystem::exists(file))

@@ -81,20 +81,35 @@ Tensor Decoder::embed(const Tensor& tokens) const {
   return embed_rows(tokens, body_->embedding.weight, body_->embedding.grad);
 }
 
-Tensor Decoder::layer(int64_t index,
-                      const Tensor& x,
-                      const Tensor& positions,
-                      kvcache::Cache& cache) const {
+Tensor Decoder::attention(int64_t index,
+                          const Tensor& x,
+                          const Tensor& positions,
+                          kvcache::Cache& cache) const {
   const Block& block = body_->blocks.at(index);
   const DecoderConfig& config = body_->config;
-  Tensor n = block.attention_norm.forward(x, body_->dtype);
+  const Tensor n = block.attention_norm.forward(x, body_->dtype);
   const Tensor context = cache.attend(index,
                                       split_heads(block.q.forward(n), config.heads),
                                       split_heads(block.k.forward(n), config.kv_heads),
                                       split_heads(block.v.forward(n), config.kv_heads),
                                       positions);
-  const Tensor a = add_residual(x, block.o.forward(context.transpose(1, 2).flatten(2)));
-  n = block.mlp_norm.forward(a, body_->dtype);
+  return block.o.forward(context.transpose(1, 2).flatten(2));
+}
+
+Tensor Decoder::layer(int64_t index,
+                      const Tensor& x,
+                      const Tensor& positions,
+                      kvcache::Cache& cache,
+                      const AttentionOutput& site) const {
+  const Block& block = body_->blocks.at(index);
+  const bool all = site.instead.defined() && !site.rows.defined();
+  Tensor out = all ? site.instead.to(body_->dtype) : attention(index, x, positions, cache);
+  if (site.rows.defined())
+    out = at::where(site.rows.view({-1, 1, 1}), site.instead.to(out.scalar_type()), out);
+  if (site.seen != nullptr)
+    *site.seen = out;
+  const Tensor a = add_residual(x, out);
+  const Tensor n = block.mlp_norm.forward(a, body_->dtype);
   return add_residual(a, block.down.forward(silu_mul(block.gate.forward(n), block.up.forward(n))));
 }
 

@@ -28,6 +28,14 @@ struct Parameter {
   bool adapter = false;  ///< a matrix of an adapter: never quantized, not in checkpoints of others
 };
 
+/// What a caller may do where a block's attention ends: behind o_proj, before the residual sum.
+struct AttentionOutput {
+  Tensor* seen = nullptr;  ///< receives it, [B, T, D] in the compute dtype
+  Tensor instead;          ///< [B, T, D]: stands in for it; a constant for autograd
+  Tensor rows;             ///< bool [B]: for which sequences it does. Undefined: for all, and the
+                           ///< block's attention is not computed
+};
+
 /// A causal transformer as a list of layers one can step through: teacher and student advance side
 /// by side, so one layer of teacher activations is alive at a time. Runs on one device; knows
 /// nothing of ranks, files or schedules.
@@ -54,7 +62,8 @@ class Decoder {
   Tensor layer(int64_t index,
                const Tensor& x,
                const Tensor& positions,
-               kvcache::Cache& cache) const;
+               kvcache::Cache& cache,
+               const AttentionOutput& site = {}) const;
 
   /// The final norm: what the head reads, [B, T, D] in the compute dtype.
   Tensor final_norm(const Tensor& x) const;
@@ -81,6 +90,11 @@ class Decoder {
   void move_to(at::Device device);
 
  private:
+  Tensor attention(int64_t index,
+                   const Tensor& x,
+                   const Tensor& positions,
+                   kvcache::Cache& cache) const;
+
   struct Body;
   std::unique_ptr<Body> body_;
 };

@@ -14,8 +14,7 @@ Weights read_run_weights(const CheckpointInfo& info) {
   const Manifest manifest = read_manifest(checkpoint);
   recipes::Recipe recipe =
       recipes::Recipe::parse(manifest.recipe, (checkpoint / "manifest.json").string());
-  const quant::Plan plan =
-      quant::Plan::read(recipe.section("quant")).at(step_of_plan(manifest));
+  const quant::Plan plan = quant::Plan::read(recipe.section("quant")).at(step_of_plan(manifest));
   Decoder shapes(info.config, at::kFloat);
   StoredQuantizers stored(checkpoint, manifest);
   Weights weights;

@@ -102,9 +102,7 @@ void restore_masters(const fs::path& checkpoint,
 
 }  // namespace
 
-fs::path save_checkpoint(const fs::path& run,
-                         model::Manifest header,
-                         const Trainee& trainee) {
+fs::path save_checkpoint(const fs::path& run, model::Manifest header, const Trainee& trainee) {
   auto& [student, optimizer, average] = trainee;
   const at::NoGradGuard no_grad;
   const std::string name =
@@ -151,8 +149,8 @@ void restore_checkpoint(const fs::path& checkpoint,
   optimizer.moments().clear();
   for (const auto& [name, tensor] : first) {
     const auto own = manifest.state.find(kAppliedTo + name);
-    const int64_t applied = own == manifest.state.end() ? optimizer.applied()
-                                                        : static_cast<int64_t>(own->second);
+    const int64_t applied =
+        own == manifest.state.end() ? optimizer.applied() : static_cast<int64_t>(own->second);
     optimizer.moments()[name] = {tensor, second.at(name), applied};
   }
 }

@@ -120,7 +120,10 @@ struct TrainConfig {
     v("beta2", beta2, "AdamW: decay of the squares", Range{0.0, 0.9999999});
     v("eps", eps, "AdamW: added to the root", Range{1e-30, 1.0});
     v("weight_decay", weight_decay, "AdamW: of matrices only", Range{0.0, 1e3});
-    v("clip", clip, "largest gradient norm, of all tensors together; 0: no clipping", Range{0.0, 1e9});
+    v("clip",
+      clip,
+      "largest gradient norm, of all tensors together; 0: no clipping",
+      Range{0.0, 1e9});
     v("ema",
       ema,
       "average of the weights: what it keeps of itself in a step; 0: none",
@@ -156,9 +159,7 @@ struct TrainConfig {
   }
 
   double quantizer_lr() const { return lr_quant > 0 ? lr_quant : lr; }
-  Schedule lr_schedule() const {
-    return {schedule, steps, warmup, lr_final, fall, second_half};
-  }
+  Schedule lr_schedule() const { return {schedule, steps, warmup, lr_final, fall, second_half}; }
   AdamConfig adam() const { return {beta1, beta2, eps, weight_decay, optimizer == "bertadam"}; }
 };
 

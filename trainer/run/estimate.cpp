@@ -91,6 +91,9 @@ MemoryEstimate estimate_memory(Session& session) {
   const double blocks = s.train.recompute ? 2 : 1;
   m.activations =
       tokens * (kept * static_cast<double>(c.layers) + blocks * saved_per_token(c, size));
+  // The gradient of every hidden state that is compared waits for the way back.
+  if (session.objective->hidden().wanted())
+    m.activations += tokens * size * static_cast<double>(c.width * (c.layers + 1));
   const double word = size + (session.teacher ? bytes_of(s.teacher.dtype) : 0);
   m.loss =
       std::min(std::min(tokens, kChunkTokens) * static_cast<double>(c.vocab) * word, kChunkBytes);

@@ -232,10 +232,9 @@ void save(Run& run) {
   const std::string name = (steps ? "step-" : "block-") + std::to_string(steps ? s.step : s.block);
   if (name == s.saved)
     return;
-  const fs::path folder =
-      save_checkpoint(run.folder.path(),
-                      manifest_of(run),
-                      {*run.session.student, run.optimizer, run.average.get()});
+  const fs::path folder = save_checkpoint(run.folder.path(),
+                                          manifest_of(run),
+                                          {*run.session.student, run.optimizer, run.average.get()});
   s.saved = folder.filename();
   const TrainConfig& config = run.session.settings.train;
   const bool keep_best = config.keep_best && s.best_step > 0;

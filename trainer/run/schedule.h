@@ -15,11 +15,11 @@ namespace sterna::run {
 ///   bert            BertAdam's: attempt / warmup, then linear to 0 at `steps`; the first rate is 0
 struct Schedule {
   std::string curve = "cosine";
-  int64_t steps = 0;             ///< attempts the curve is spread over
-  int64_t warmup = 0;            ///< attempts that rise linearly; the first one is not zero
-  double final = 0.0;            ///< fraction of the peak at the last attempt
-  double fall = 0.1;             ///< wsd: fraction of the attempts
-  double second = 2.0 / 3;       ///< two_stage: factor of the second half
+  int64_t steps = 0;        ///< attempts the curve is spread over
+  int64_t warmup = 0;       ///< attempts that rise linearly; the first one is not zero
+  double final = 0.0;       ///< fraction of the peak at the last attempt
+  double fall = 0.1;        ///< wsd: fraction of the attempts
+  double second = 2.0 / 3;  ///< two_stage: factor of the second half
 
   /// Factor for the peak rate. Counts attempts, not applied steps, so that a skipped step does not
   /// shift the curve.

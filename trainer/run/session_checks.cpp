@@ -34,9 +34,11 @@ void require_embedding(const model::CheckpointInfo& source, const text::Tokenize
                     std::to_string(source.config.vocab) + " rows");
 }
 
-void require_same_blocks(const model::DecoderConfig& student, const model::DecoderConfig& teacher) {
+void require_same_blocks(const std::string& what,
+                         const model::DecoderConfig& student,
+                         const model::DecoderConfig& teacher) {
   if (teacher.layers != student.layers || teacher.width != student.width)
-    throw UserError("[blockwise] compares block with block: teacher.path must have the student's " +
+    throw UserError(what + " goes block by block: teacher.path must have the student's " +
                     std::to_string(student.layers) + " blocks of width " +
                     std::to_string(student.width));
 }
@@ -65,6 +67,29 @@ void require_prompts(const Session& session) {
       throw UserError("eval.prompts: '" + prompt + "': " + error.what());
     }
   }
+}
+
+/// What student and teacher go side by side for.
+void require_lockstep(const Session& session) {
+  const distill::HiddenLoss& hidden = session.objective->hidden();
+  const distill::Intervention& swaps = session.objective->intervention();
+  if (session.settings.train.steps == 0 || (!hidden.wanted() && !swaps.wanted()))
+    return;
+  require_same_blocks(hidden.wanted() ? "kd.hidden" : "kd.intervention",
+                      session.source.config,
+                      session.teacher_source.config);
+  if (hidden.wanted())
+    hidden.require_matches(distill::hidden_sites(session.source.config.layers));
+  if (!swaps.wanted())
+    return;
+  if (swaps.mode() != "output")
+    throw UserError("kd.intervention.mode = \"" + swaps.mode() +
+                    "\": the teacher's attention maps and contexts cannot stand in for a "
+                    "decoder's yet; use \"output\"");
+  if (session.settings.train.recompute)
+    throw UserError(
+        "train.recompute runs blocks twice, for which the teacher's outputs of all blocks would "
+        "have to be kept: set train.recompute=false, or kd.intervention.steps=0");
 }
 
 /// The last stage must leave steps to quant.weight, which is what is exported.
@@ -99,7 +124,8 @@ void require_fitting_models(const Session& session) {
     require_positions(s, session.teacher_source);
   }
   if (s.blockwise_wanted())
-    require_same_blocks(session.source.config, session.teacher_source.config);
+    require_same_blocks("[blockwise]", session.source.config, session.teacher_source.config);
+  require_lockstep(session);
   if (!session.adapters.empty() && s.train.only == "quant")
     throw UserError(
         "train.only = \"quant\" would leave the adapters of [adapter] untrained; "

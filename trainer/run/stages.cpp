@@ -216,6 +216,8 @@ void end_to_end(Run& run) {
                              settings.train.peak_tflops};
     run.progress.start("step", s.step, settings.train.steps, settings.train.log_every);
     measure_teacher(run);
+    if (const int64_t end = session.objective->intervention().steps(); s.step < end)
+      run.progress.line("teacher intervention up to step " + std::to_string(end));
     // The first look is for a resumed run, which may have been stopped in the midst of it.
     while (s.step < settings.train.steps) {
       if (s.step > 0)

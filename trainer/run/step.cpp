@@ -3,7 +3,8 @@
 //   counts of all labels                     on the host, over all ranks: divisions are known
 //   Wq = decode(encode(master))              once, shared by all micro-batches
 //   for each micro-batch of this rank's share
-//     teacher's hidden state                 without gradients
+//     teacher's hidden state                 without gradients; before the student, or block by
+//                                            block beside it (lockstep.h)
 //     embed -> block 0 .. L-1 -> final norm  a graph per block
 //     loss from hidden states                chunks of tokens, its own gradient
 //     final norm <- block L-1 .. 0 <- embed  gradients of Wq gather in fp32
@@ -51,6 +52,11 @@ std::vector<double> means(const Tensor& sums, const distill::Counts& totals) {
   return result;
 }
 
+/// What the teacher stood in for has no gradient: neither decay nor old moments may move it.
+void drop_untouched(std::vector<Trained>& trained) {
+  std::erase_if(trained, [](const Trained& t) { return !t.grad.any().item<bool>(); });
+}
+
 }  // namespace
 
 Step::Step(const StepParts& parts, const TrainConfig& config)
@@ -70,7 +76,8 @@ std::vector<Step::Batch> Step::load_share(int64_t attempt) const {
   for (int64_t done = 0; done < share.count; done += config_.batch) {
     const int64_t samples = std::min(config_.batch, share.count - done);
     Batch& batch = batches.emplace_back();
-    to_tensors(parts_.samples, share.first + done, samples, batch.inputs, batch.labels);
+    batch.first = share.first + done;
+    to_tensors(parts_.samples, batch.first, samples, batch.inputs, batch.labels);
   }
   return batches;
 }
@@ -97,14 +104,44 @@ Tensor hidden_of(const model::Decoder& decoder, const Tensor& inputs) {
   return decoder.hidden(inputs, at::arange(inputs.size(1), inputs.options()), *cache);
 }
 
-Tensor Step::micro_batch(const Batch& batch, const distill::Counts& totals, StepTimes& ms) {
+bool Step::intervened() const {
+  return parts_.objective.intervention().at(attempt_, config_.seed) != distill::Swap::kNone;
+}
+
+bool Step::side_by_side() const {
+  return parts_.objective.hidden().wanted() || intervened();
+}
+
+/// What both heads read; what was compared on the way is added to the sums.
+distill::HeadInputs Step::hidden_states(const Batch& batch,
+                                        const distill::Counts& totals,
+                                        Tensor& sums,
+                                        StepTimes& ms) {
   Stopwatch watch;
   distill::HeadInputs head;
+  if (side_by_side()) {
+    Lockstep beside(
+        *parts_.teacher, parts_.objective, totals, {config_.seed, attempt_, batch.first});
+    head.student_hidden = tape_.forward(batch.inputs, &beside);
+    head.teacher_hidden = beside.hidden();
+    sums.add_(beside.sums());
+    watch.lap(ms.forward);
+    ms.teacher += beside.milliseconds();
+    ms.forward -= beside.milliseconds();
+    return head;
+  }
   if (parts_.teacher != nullptr)
     head.teacher_hidden = hidden_of(*parts_.teacher, batch.inputs);
   watch.lap(ms.teacher);
   head.student_hidden = tape_.forward(batch.inputs);
   watch.lap(ms.forward);
+  return head;
+}
+
+Tensor Step::micro_batch(const Batch& batch, const distill::Counts& totals, StepTimes& ms) {
+  Tensor sums = at::zeros({static_cast<int64_t>(totals.size())}, at::kDouble);
+  distill::HeadInputs head = hidden_states(batch, totals, sums, ms);
+  Stopwatch watch;
   const Slot& slot = parts_.student.head();
   head.student_head = *slot.value;
   if (parts_.teacher != nullptr)
@@ -114,7 +151,7 @@ Tensor Step::micro_batch(const Batch& batch, const distill::Counts& totals, Step
   watch.lap(ms.loss);
   tape_.backward(result.d_hidden);
   watch.lap(ms.backward);
-  return result.sums;
+  return sums.add_(result.sums);
 }
 
 /// Runs this rank's micro-batches. Sums of all ranks, fp64 [terms].
@@ -171,6 +208,7 @@ Rates Step::rates(int64_t attempt) const {
 }
 
 StepReport Step::run(int64_t attempt) {
+  attempt_ = attempt;
   StepReport report;
   Stopwatch total;
   Stopwatch watch;
@@ -187,6 +225,8 @@ StepReport Step::run(int64_t attempt) {
 
   watch.restart();
   std::vector<Trained> trained = gradients(student.all());
+  if (intervened())
+    drop_untouched(trained);
   watch.lap(report.ms.quant);
   report.rates = rates(attempt);
   report.losses = means(sums, totals);

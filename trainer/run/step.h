@@ -67,12 +67,19 @@ class Step {
 
  private:
   struct Batch {
-    Tensor inputs;  ///< int64 [B, T]
-    Tensor labels;  ///< int64 [B, T]
+    Tensor inputs;      ///< int64 [B, T]
+    Tensor labels;      ///< int64 [B, T]
+    int64_t first = 0;  ///< global index of the first sample
   };
   std::vector<Batch> load_share(int64_t attempt) const;
   distill::Counts count(const std::vector<Batch>& batches, int64_t& tokens) const;
   Tensor loss_sums(const std::vector<Batch>& batches, const distill::Counts& totals, StepTimes& ms);
+  bool side_by_side() const;
+  bool intervened() const;
+  distill::HeadInputs hidden_states(const Batch& batch,
+                                    const distill::Counts& totals,
+                                    Tensor& sums,
+                                    StepTimes& ms);
   void sum_gradients();
   Tensor micro_batch(const Batch& batch, const distill::Counts& totals, StepTimes& ms);
   Rates rates(int64_t attempt) const;
@@ -83,6 +90,7 @@ class Step {
   StepParts parts_;
   TrainConfig config_;
   Tape tape_;
+  int64_t attempt_ = 0;
 };
 
 /// A micro-batch of samples [first, first + count) as inputs and labels.

@@ -16,29 +16,36 @@ Tensor pull(const Tensor& in, const Tensor& out, const Tensor& d_out) {
 
 Tape::Tape(Student& student, bool recompute) : student_(student), recompute_(recompute) {}
 
-Tensor Tape::run(int64_t part, const Tensor& x) {
+Tensor Tape::run(int64_t part, const Tensor& x, const model::AttentionOutput& site) {
   const model::Decoder& decoder = student_.decoder();
   if (part == 0)
     return decoder.embed(tokens_);
   return part > decoder.config().layers ? decoder.final_norm(x)
-                                        : decoder.layer(part - 1, x, positions_, *cache_);
+                                        : decoder.layer(part - 1, x, positions_, *cache_, site);
 }
 
-Tensor Tape::forward(const Tensor& tokens) {
+Tensor Tape::forward(const Tensor& tokens, Lockstep* beside) {
   tokens_ = tokens;
   positions_ = at::arange(tokens.size(1), tokens.options());
   cache_ = kvcache::make_stateless(student_.decoder().rope());
   records_.clear();
   const at::AutoGradMode grad_mode(!recompute_);
   const int64_t parts = student_.decoder().config().layers + 2;
+  if (beside != nullptr)
+    beside->begin(tokens);
   Tensor x;
   for (int64_t part = 0; part < parts; ++part) {
     Record record;
     // The walk back ends at the lowest part that trains something.
     if (part > 0)
       record.in = x.detach().requires_grad_(student_.trains_at_or_below(part - 2));
-    const Tensor out = run(part, record.in);
+    const auto site = beside != nullptr ? beside->advance(part) : model::AttentionOutput();
+    TORCH_CHECK(!recompute_ || !site.instead.defined(),
+                "tape: an intervened block is not run twice");
+    const Tensor out = run(part, record.in, site);
     x = out.detach();
+    if (beside != nullptr)
+      record.d_out = beside->compare(part, x);
     if (!recompute_)
       record.out = out;
     records_.push_back(std::move(record));
@@ -56,6 +63,8 @@ void Tape::backward(const Tensor& d_hidden) {
       const at::AutoGradMode grad_mode(true);
       record.out = run(part, record.in);
     }
+    if (record.d_out.defined())
+      d = d + record.d_out;
     d = pull(record.in, record.out, d);
   }
   records_.clear();

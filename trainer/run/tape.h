@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "trainer/run/lockstep.h"
 #include "trainer/run/student.h"
 
 namespace sterna::run {
@@ -15,8 +16,9 @@ class Tape {
   Tape(Student& student, bool recompute);
 
   /// @param tokens  int64 [B, T]
+  /// @param beside  the teacher that goes along, or null; a recomputing tape takes no intervention
   /// @return        what the head reads, [B, T, D], cut from every graph
-  Tensor forward(const Tensor& tokens);
+  Tensor forward(const Tensor& tokens, Lockstep* beside = nullptr);
 
   /// Adds to the gradient buffers of all trained slots. The tape is empty afterwards.
   /// @param d_hidden  [B, T, D]
@@ -24,11 +26,12 @@ class Tape {
 
  private:
   struct Record {
-    Tensor in;   ///< leaf; undefined for the embedding, which reads tokens
-    Tensor out;  ///< end of the block's graph; undefined where it is run again
+    Tensor in;     ///< leaf; undefined for the embedding, which reads tokens
+    Tensor out;    ///< end of the block's graph; undefined where it is run again
+    Tensor d_out;  ///< what the part's output is pulled to beside what comes from behind, or none
   };
   /// Part 0 is the embedding, 1..L the blocks, L+1 the final norm.
-  Tensor run(int64_t part, const Tensor& x);
+  Tensor run(int64_t part, const Tensor& x, const model::AttentionOutput& site = {});
 
   Student& student_;
   bool recompute_;
