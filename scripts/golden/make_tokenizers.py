@@ -3,7 +3,7 @@
 
 Every <name>.json or <name>.model is a tiny tokenizer trained on the text below; <name>.cases.json
 holds texts with the ids and the decoded text that Hugging Face tokenizers or SentencePiece give.
-Run with `pip install tokenizers==0.23.3 sentencepiece==0.2.3`:
+Run with `pip install tokenizers==0.22.2 sentencepiece==0.2.3`:
 
     scripts/golden/make_tokenizers.py tests/golden/tokenizers
 """
@@ -19,6 +19,14 @@ from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normaliz
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+
+# Two of the long patterns that no splitter is written by hand for.
+GPT4O = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+         r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+         r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+TEKKEN = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+          r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}"
+          r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 
 SENTENCES = """
 The tern flies from the north to the south and back again, further than any other bird.
@@ -128,6 +136,46 @@ def characters(folder, name, normalizer, pre, fuse):
     save(folder, name, tokenizer, "BPE of characters with unknown ones")
 
 
+def word_piece(folder, name, lowercase, cleanup, **switches):
+    """BERT's kind, with cases of pairs that are cut."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=20))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase, **switches)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(cleanup=cleanup)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False, limit_alphabet=70)
+    tokenizer.train_from_iterator(corpus(), trainer)
+    tokenizer.post_processor = (
+        processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", [("[CLS]", 2), ("[SEP]", 3)])
+        if lowercase else processors.RobertaProcessing(("[SEP]", 3), ("[CLS]", 2)))
+    save(folder, name, tokenizer, "WordPiece")
+    tokenizer.enable_truncation(24)
+    made = texts()
+    rows = []
+    for a, b in zip(made, reversed(made)):
+        encoding = tokenizer.encode(a, b)
+        rows.append({"a": a, "b": b, "ids": encoding.ids, "type_ids": encoding.type_ids})
+    lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
+    (folder / (name + ".pairs.json")).write_text('{"max_length": 24, "cases": [\n%s\n]}\n' % lines)
+
+
+def added(folder, name):
+    """Added tokens of every kind, neighbours of each other and of white space."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(GPT4O), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=380, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    tokenizer.train_from_iterator(corpus(), trainer)
+    tokenizer.add_special_tokens(["<|end|>", AddedToken("[MASK]", lstrip=True), AddedToken("<s>", rstrip=True, single_word=True)])
+    tokenizer.add_tokens([AddedToken("  ", normalized=False), AddedToken("\n\n", normalized=False, rstrip=True),
+                          AddedToken("<Tool>", lstrip=True, rstrip=True), AddedToken("call", single_word=True),
+                          AddedToken("call_me", single_word=True, lstrip=True), AddedToken("ﬁ"),
+                          AddedToken("b c", normalized=False, single_word=True), AddedToken("é", normalized=True, rstrip=True)])
+    save(folder, name, tokenizer, "added tokens")
+
+
 def sentence_piece(folder, name, kind, size, **options):
     text = folder / "corpus.tmp"
     text.write_text("\n".join(corpus()))
@@ -164,6 +212,10 @@ def main():
                                                          normalizers.Replace(Regex(r"\d+"), "0")]),
                sequence([pre_tokenizers.Whitespace(), split(Regex("[aeiou]+"), "removed", invert=True),
                          split("e", "isolated")]), fuse=False)
+    byte_level(folder, "tekken", sequence([split(Regex(TEKKEN), "isolated"), bare]))
+    added(folder, "added")
+    word_piece(folder, "bert", lowercase=True, cleanup=True)
+    word_piece(folder, "bert_cased", lowercase=False, cleanup=False, handle_chinese_chars=False, strip_accents=True)
     sentence_piece(folder, "bpe", "bpe", 400)
     sentence_piece(folder, "unigram", "unigram", 360, add_dummy_prefix=False)
 

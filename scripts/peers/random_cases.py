@@ -15,17 +15,7 @@ import sentencepiece
 from tokenizers import Tokenizer
 
 WORDS = ("The tern's north they'd he'll 1984. 12,345 67% int *f(void) {} weights[i] += über Straße l'été niño "
-         "Птицы юг 鳥は飛ぶ 남쪽으로 👩‍👧 <|end|> <s> [MASK] <tool> call").split()
-
-# Their splitters and normalizers know older tables (Punctuation and StripAccents: Unicode 8; NFKC:
-# Unicode 12), so that they get only characters which every version sees alike.
-OLD_TABLES = {"mapped", "words"}
-
-
-def without_new_characters(text):
-    old = unicodedata.ucd_3_2_0
-    return "".join(c for c in text if old.category(c) == unicodedata.category(c))
-
+         "Птицы юг 鳥は飛ぶ 남쪽으로 👩‍👧 <|end|> <s> [MASK] <tool> call call_me ##s [CLS] &c. U.S.A.").split() + ["  ", "\n\n", "b c", "ﬁ", "é"]
 
 def texts(seed, count):
     rng = random.Random(seed)
@@ -59,11 +49,11 @@ def main():
     source, folder = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
     made = texts(int(sys.argv[3]), int(sys.argv[4]))
     for path in sorted(source.iterdir()):
-        if path.name.endswith(".cases.json") or path.suffix not in (".json", ".model"):
+        if path.name.endswith((".cases.json", ".pairs.json")) or path.suffix not in (".json", ".model"):
             continue
         encode, decode = functions(path)
         rows = []
-        for text in map(without_new_characters, made) if path.stem in OLD_TABLES else made:
+        for text in made:
             ids = encode(text)
             rows.append({"text": text, "ids": ids, "decoded": decode(ids)})
         (folder / (path.stem + ".cases.json")).write_text(json.dumps({"cases": rows}))

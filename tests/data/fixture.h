@@ -27,12 +27,15 @@ class CountingTokenizer final : public text::Tokenizer {
   int64_t vocab_size() const override { return inner_.vocab_size(); }
   const text::SpecialTokens& special() const override { return special_; }
   std::string piece(int32_t id) const override { return inner_.piece(id); }
-  const std::string& chat_template() const override { return inner_.chat_template(); }
+  const std::string& chat_template() const override { return template_; }
+  const text::Surroundings& surroundings() const override { return inner_.surroundings(); }
+  bool is_special(int32_t id) const override { return inner_.is_special(id); }
   const std::string& fingerprint() const override { return fingerprint_; }
 
   mutable int calls = 0;
   std::string fingerprint_;
   text::SpecialTokens special_;
+  std::string template_;
 
  private:
   const text::Tokenizer& inner_;
@@ -54,15 +57,24 @@ class DataTest : public testing::Test {
     return folder_ / name;
   }
 
+  /// Opens a recipe of these lines, which find the folder in FOLDER.
+  std::unique_ptr<SampleSource> open_recipe(std::string lines,
+                                            int64_t seq_len,
+                                            int64_t seed = 1) const {
+    const std::string folder = folder_.path().string();
+    for (size_t at = lines.find("FOLDER"); at != lines.npos; at = lines.find("FOLDER"))
+      lines.replace(at, 6, folder);
+    recipes::Recipe recipe = recipes::Recipe::parse(lines, "test.toml");
+    auto source = open_samples(recipe.section("data"), *tokenizer_, seq_len, seed);
+    recipe.reject_unknown();
+    return source;
+  }
+
   /// @param keys  more lines of `[data]`
   std::unique_ptr<SampleSource> open(const std::string& keys = "",
                                      int64_t seq_len = 8,
                                      int64_t seed = 1) const {
-    recipes::Recipe recipe =
-        recipes::Recipe::parse("[data]\ntext = '" + (folder_ / "t").string() + "'\ncache = '" +
-                                   (folder_ / "cache").string() + "'\n" + keys,
-                               "test.toml");
-    return open_samples(recipe.section("data"), *tokenizer_, seq_len, seed);
+    return open_recipe("[data]\ntext = 'FOLDER/t'\ncache = 'FOLDER/cache'\n" + keys, seq_len, seed);
   }
 
   std::filesystem::path cache_file() const {

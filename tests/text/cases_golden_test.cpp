@@ -31,12 +31,41 @@ INSTANTIATE_TEST_SUITE_P(All,
                                          "metaspace.json",
                                          "words.json",
                                          "patterns.json",
+                                         "tekken.json",
+                                         "added.json",
+                                         "bert.json",
+                                         "bert_cased.json",
                                          "bpe.model",
                                          "unigram.model"),
                          [](const auto& one) {
                            const std::string file = one.param;
                            return file.substr(0, file.find('.'));
                          });
+
+TEST(TokenizerCases, PairsGetTheirSpecialTokensAndAreCutAsHuggingFaceCutsThem) {
+  const std::filesystem::path folder = tests::golden_tokenizers();
+  for (const std::string name : {"bert", "bert_cased"}) {
+    EXPECT_GT(tests::expect_pairs(folder / (name + ".json"), folder / (name + ".pairs.json"), 24),
+              50u);
+  }
+}
+
+TEST(TokenizerCases, WordPieceAgreesWithHuggingFace) {
+  STERNA_REQUIRE_DATA("tokenizers/cases/bert-base-uncased.json");
+  expect_reference(tests::data_dir() / "tokenizers/bert-base-uncased", "bert-base-uncased");
+}
+
+TEST(TokenizerCases, BertsPairsAgreeWithHuggingFace) {
+  STERNA_REQUIRE_DATA("tokenizers/cases/bert-pairs.json");
+  const std::filesystem::path folder = tests::data_dir() / "tokenizers";
+  EXPECT_GT(tests::expect_pairs(folder / "bert-base-uncased", folder / "cases/bert-pairs.json", 32),
+            0u);
+}
+
+TEST(TokenizerCases, VocabularyAndMergesOfGpt2AgreeWithHuggingFace) {
+  STERNA_REQUIRE_DATA("tokenizers/cases/gpt2-vocab-merges.json");
+  expect_reference(tests::data_dir() / "tokenizers/gpt2", "gpt2-vocab-merges");
+}
 
 TEST(TokenizerCases, ByteLevelBpeWithDigitsAgreesWithHuggingFace) {
   STERNA_REQUIRE_DATA("tokenizers/cases/sterna4096.json");

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "recipes/user_error.h"
 #include "trainer/text/regex.h"
 #include "trainer/text/utf8.h"
 
@@ -91,6 +92,20 @@ TEST(Regex, KnowsTheWordCharactersOfOniguruma) {
   EXPECT_EQ(by_regex(R"(\w+)", kWordsAndNot),
             (std::vector<std::string>{"a½b", "⅓", "cⒶdⅣe", "\u200d", "f\u0301g"}));
   EXPECT_EQ(by_regex(R"([\w-]+|\W)", "a-½ ⅓"), (std::vector<std::string>{"a-½", " ", "⅓"}));
+}
+
+TEST(Regex, ReadsClassesWithinClassesAndPosixBracketsAsOnigurumaDoes) {
+  EXPECT_EQ(by_regex(R"( ?[^(\s|[.,!])]+)", "a b[c]. (d"),
+            (std::vector<std::string>{"a", " b[c]", ". (", "d"}));
+  EXPECT_EQ(by_regex("[[:punct:]]|[[:alpha:]]+", "aⅣ€+👧b"),
+            (std::vector<std::string>{"aⅣ", "€", "+", "👧", "b"}));
+  EXPECT_THROW(Regex("[a[^b]]"), recipes::UserError);
+  EXPECT_THROW(Regex("[a&&b]"), recipes::UserError);
+}
+
+TEST(Regex, KnowsLettersOfUnicode16) {
+  EXPECT_EQ(by_regex(R"(\p{Lu}[^\p{L}]|\p{L})", "\u1C89-\u1C8A"),
+            (std::vector<std::string>{"\u1C89-", "\u1C8A"}));
 }
 
 }  // namespace

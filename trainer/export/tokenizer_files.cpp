@@ -16,7 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr std::array<const char*, 9> kTokenizerFiles = {"tokenizer.json",
+constexpr std::array<const char*, 10> kTokenizerFiles = {"tokenizer.json",
                                                         "tokenizer.model",
                                                         "tokenizer_config.json",
                                                         "special_tokens_map.json",
@@ -24,6 +24,7 @@ constexpr std::array<const char*, 9> kTokenizerFiles = {"tokenizer.json",
                                                         "chat_template.jinja",
                                                         "chat_template.json",
                                                         "vocab.json",
+                                                        "vocab.txt",
                                                         "merges.txt"};
 
 // tokenizer.ggml.token_type

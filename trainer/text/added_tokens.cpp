@@ -101,11 +101,12 @@ bool AddedTokens::next_hit(std::string_view text, size_t from, Hit& hit) const {
 void AddedTokens::split(std::string_view text,
                         const std::function<void(size_t, size_t)>& part,
                         const std::function<void(int32_t)>& token) const {
+  // As Hugging Face does it, also where a token that swallows spaces has swallowed the next token.
   size_t done = 0;
   Hit hit;
   for (size_t from = 0; !tokens_.empty() && next_hit(text, from, hit); from = hit.end) {
     const AddedToken& found = tokens_[static_cast<size_t>(hit.token)];
-    if (hit.begin < done || (found.single_word && touches_word(text, hit.begin, hit.end))) {
+    if (found.single_word && touches_word(text, hit.begin, hit.end)) {
       continue;
     }
     const size_t begin = found.lstrip ? strip_left(text, hit.begin, done) : hit.begin;

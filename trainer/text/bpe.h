@@ -13,7 +13,7 @@
 #include "trainer/text/merge_table.h"
 #include "trainer/text/pre_tokenizer.h"
 #include "trainer/text/vocabulary.h"
-#include "trainer/text/word_cache.h"
+#include "trainer/text/word_model.h"
 
 namespace sterna::text {
 
@@ -29,14 +29,8 @@ struct BpeOptions {
 };
 
 /// Byte-pair encoding of one word: Hugging Face's by ranked merges, or SentencePiece's by scores.
-class Bpe {
+class Bpe final : public WordModel {
  public:
-  /// Buffers of one encoding thread.
-  struct Scratch {
-    WordCache cache;
-    std::vector<int32_t> symbols;
-  };
-
   /// @param vocabulary  must outlive this object
   /// @param merges  pairs of pieces, the first one merges first
   /// @throws recipes::UserError  naming a piece that the vocabulary lacks
@@ -48,8 +42,7 @@ class Bpe {
   /// @param scores  by id
   Bpe(const Vocabulary& vocabulary, std::span<const double> scores, BpeOptions options);
 
-  /// Appends the ids of `word`.
-  void encode(std::string_view word, Scratch& scratch, std::vector<int32_t>& out) const;
+  void encode(std::string_view word, Scratch& scratch, std::vector<int32_t>& out) const override;
 
  private:
   void find_symbols();
@@ -57,8 +50,7 @@ class Bpe {
   int32_t score_symbol(std::string_view piece);
   void add_score_merges(int32_t id, uint32_t rank);
 
-  void encode_part(std::string_view part, Scratch& scratch, std::vector<int32_t>& out) const;
-  void encode_anew(std::string_view part, Scratch& scratch) const;
+  void encode_anew(std::string_view part, Scratch& scratch) const override;
   void bytes_to_symbols(std::string_view word, std::vector<int32_t>& symbols) const;
   void chars_to_symbols(std::string_view word, std::vector<int32_t>& symbols) const;
   int32_t symbol_of_char(std::string_view character, bool first, bool last) const;

@@ -1,11 +1,16 @@
 #pragma once
 
+#include <memory>
 #include <span>
 #include <string>
 
 #include "trainer/text/tokenizer.h"
 
 namespace sterna::text {
+
+namespace jinja {
+struct Template;
+}
 
 struct ChatMessage {
   std::string role;  ///< system, user, assistant
@@ -18,10 +23,30 @@ struct ChatTokens {
   std::string eos;
 };
 
-/// Renders messages with a checkpoint's Jinja template, as transformers' apply_chat_template does.
-/// @param add_generation_prompt  ends with what the assistant's turn begins with
-/// @throws recipes::UserError  naming line, column and construct of a template that is not
-///         supported, or giving the template's own refusal of the messages
+/// A checkpoint's Jinja template, read once; renders as transformers' apply_chat_template does.
+class ChatTemplate {
+ public:
+  /// @throws recipes::UserError  naming line, column and construct of a template that is not
+  ///         supported
+  ChatTemplate(const std::string& source, ChatTokens tokens);
+
+  /// The tokenizer's own.
+  /// @throws recipes::UserError  also where the checkpoint has no chat template
+  explicit ChatTemplate(const Tokenizer& tokenizer);
+
+  ~ChatTemplate();
+  ChatTemplate(ChatTemplate&&) noexcept;
+
+  /// @param add_generation_prompt  ends with what the assistant's turn begins with
+  /// @throws recipes::UserError  giving the template's own refusal of the messages
+  std::string render(std::span<const ChatMessage> messages, bool add_generation_prompt) const;
+
+ private:
+  std::unique_ptr<const jinja::Template> template_;
+  ChatTokens tokens_;
+};
+
+/// Renders messages with a template that is used once.
 std::string render_chat(const std::string& source,
                         std::span<const ChatMessage> messages,
                         const ChatTokens& tokens,

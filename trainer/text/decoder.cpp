@@ -139,6 +139,55 @@ Step make_metaspace(const nlohmann::json& spec) {
   };
 }
 
+std::string replace_all(std::string text, std::string_view from, std::string_view to) {
+  for (size_t at = text.find(from); at != text.npos; at = text.find(from, at + to.size()))
+    text.replace(at, from.size(), to);
+  return text;
+}
+
+// English only, and as Hugging Face does it: within each piece and its space.
+std::string without_extra_spaces(std::string text) {
+  constexpr std::pair<const char*, const char*> kRules[] = {{" .", "."},
+                                                            {" ?", "?"},
+                                                            {" !", "!"},
+                                                            {" ,", ","},
+                                                            {" ' ", "'"},
+                                                            {" n't", "n't"},
+                                                            {" 'm", "'m"},
+                                                            {" do not", " don't"},
+                                                            {" 's", "'s"},
+                                                            {" 've", "'ve"},
+                                                            {" 're", "'re"}};
+  for (const auto& [from, to] : kRules)
+    text = replace_all(std::move(text), from, to);
+  return text;
+}
+
+Step make_word_piece(const nlohmann::json& spec) {
+  const auto prefix = value_or<std::string>(spec, "prefix", "##");
+  const bool cleanup = value_or(spec, "cleanup", true);
+  return [prefix, cleanup](Pieces pieces) {
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      if (i > 0 && pieces[i].starts_with(prefix)) {
+        pieces[i].erase(0, prefix.size());
+      } else if (i > 0) {
+        pieces[i].insert(0, " ");
+      }
+      if (cleanup)
+        pieces[i] = without_extra_spaces(std::move(pieces[i]));
+    }
+    return pieces;
+  };
+}
+
+Step make_bpe(const nlohmann::json& spec) {
+  return [suffix = value_or<std::string>(spec, "suffix", "</w>")](Pieces pieces) {
+    for (size_t i = 0; i < pieces.size(); ++i)
+      pieces[i] = replace_all(std::move(pieces[i]), suffix, i + 1 == pieces.size() ? "" : " ");
+    return pieces;
+  };
+}
+
 Step make_step(const nlohmann::json& spec) {
   const std::string type = type_of(spec, "a decoder");
   if (type == "ByteLevel") {
@@ -158,6 +207,12 @@ Step make_step(const nlohmann::json& spec) {
   }
   if (type == "Metaspace") {
     return make_metaspace(spec);
+  }
+  if (type == "WordPiece") {
+    return make_word_piece(spec);
+  }
+  if (type == "BPEDecoder") {
+    return make_bpe(spec);
   }
   if (type != "Sequence") {
     refuse("decoder", type);

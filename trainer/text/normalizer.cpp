@@ -41,11 +41,11 @@ std::string strip(std::string text, bool left, bool right) {
   return seen && end > begin ? text.substr(begin, end - begin) : std::string();
 }
 
-std::string without_marks(const std::string& text) {
+std::string without(bool (*is)(char32_t), const std::string& text) {
   std::string out;
   for (size_t at = 0; at < text.size();) {
     const char32_t c = next_code_point(text, at);
-    if (!is_mark(c)) {
+    if (!is(c)) {
       append_utf8(out, c);
     }
   }
@@ -61,6 +61,67 @@ std::string replace_all(const std::string& text, const std::string& from, const 
   }
   return out.append(text, done);
 }
+
+/// BERT's basic cleaning. Text is taken in ASCII and other stretches by turns, as no step looks
+/// from one into the other.
+class Bert {
+ public:
+  explicit Bert(const nlohmann::json& spec)
+      : clean_(value_or(spec, "clean_text", true)),
+        ideographs_(value_or(spec, "handle_chinese_chars", true)),
+        lower_(value_or(spec, "lowercase", true)),
+        accents_(value_or(spec, "strip_accents", lower_)) {}
+
+  std::string operator()(const std::string& text) const {
+    std::string out;
+    out.reserve(text.size());
+    for (size_t at = 0; at < text.size();) {
+      const size_t begin = at;
+      for (; at < text.size() && is_single(text[at]); ++at)
+        append_ascii(out, text[at]);
+      const size_t middle = at;
+      while (at < text.size() && !is_single(text[at]))
+        ++at;
+      if (at > middle)
+        out += other(std::string_view(text).substr(middle, at - middle));
+      if (at == begin)
+        break;
+    }
+    return out;
+  }
+
+ private:
+  static bool is_single(char byte) { return static_cast<unsigned char>(byte) < 0x80; }
+
+  void append_ascii(std::string& out, char c) const {
+    if (clean_ && (c == '\t' || c == '\n' || c == '\r'))
+      c = ' ';
+    if (clean_ && (c < ' ' || c == '\x7F'))
+      return;
+    out += lower_ && c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+  }
+
+  std::string other(std::string_view text) const {
+    std::string out;
+    for (size_t at = 0; at < text.size();) {
+      const char32_t c = next_code_point(text, at);
+      if (clean_ && is_no_text(c))
+        continue;
+      const bool alone = ideographs_ && is_ideograph(c);
+      out += alone ? " " : "";
+      append_utf8(out, clean_ && is_space(c) ? U' ' : c);
+      out += alone ? " " : "";
+    }
+    if (accents_)
+      out = without(&is_nonspacing, normalize(out, Form::kNfd));
+    return lower_ ? lowercase(out) : out;
+  }
+
+  bool clean_;
+  bool ideographs_;
+  bool lower_;
+  bool accents_;
+};
 
 Rewrite make_replace(const nlohmann::json& spec) {
   const PatternSpec pattern = pattern_of(spec.at("pattern"));
@@ -100,7 +161,7 @@ Rewrite make_rewrite(const nlohmann::json& spec) {
     return [](const std::string& text) { return lowercase(text); };
   }
   if (type == "StripAccents") {
-    return [](const std::string& text) { return without_marks(text); };
+    return [](const std::string& text) { return without(&is_mark, text); };
   }
   if (type == "Strip") {
     const bool left = value_or(spec, "strip_left", true);
@@ -114,6 +175,9 @@ Rewrite make_rewrite(const nlohmann::json& spec) {
   }
   if (type == "Replace") {
     return make_replace(spec);
+  }
+  if (type == "BertNormalizer") {
+    return Bert(spec);
   }
   refuse("normalizer", type);
 }

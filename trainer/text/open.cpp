@@ -7,6 +7,7 @@
 #include "trainer/text/tokenizer.h"
 #include "trainer/text/tokenizer_gguf.h"
 #include "trainer/text/tokenizer_json.h"
+#include "trainer/text/vocab_files.h"
 
 namespace sterna::text {
 
@@ -34,7 +35,7 @@ bool adds_tokens(const fs::path& tokenizer_json) {
 
 bool has_tokenizer(const std::filesystem::path& path) {
   return !fs::is_directory(path) || fs::exists(path / "tokenizer.json") ||
-         fs::exists(path / "tokenizer.model");
+         fs::exists(path / "tokenizer.model") || has_vocabulary_files(path);
 }
 
 std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& path) {
@@ -47,11 +48,21 @@ std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& path) {
     if (fs::exists(original)) {
       return open_sentencepiece(original);
     }
-    throw recipes::UserError(path.string() +
-                             ": no tokenizer here (tokenizer.json or tokenizer.model)");
+    if (has_vocabulary_files(path)) {
+      return open_vocabulary_files(path);
+    }
+    throw recipes::UserError(
+        path.string() +
+        ": no tokenizer here (tokenizer.json, tokenizer.model, vocab.json with "
+        "merges.txt, or vocab.txt)");
   }
   if (!fs::exists(path)) {
     throw recipes::UserError(path.string() + ": no such file or folder");
+  }
+  if (const fs::path name = path.filename();
+      (name == "vocab.json" || name == "merges.txt" || name == "vocab.txt") &&
+      has_vocabulary_files(path.parent_path())) {
+    return open_vocabulary_files(path.parent_path());
   }
   if (path.extension() == ".json") {
     return open_tokenizer_json(path);

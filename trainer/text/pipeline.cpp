@@ -5,9 +5,12 @@
 namespace sterna::text {
 namespace {
 
-Bpe make_model(const Vocabulary& vocabulary, PipelineParts& parts) {
-  return parts.scores.empty() ? Bpe(vocabulary, parts.merges, std::move(parts.bpe))
-                              : Bpe(vocabulary, parts.scores, std::move(parts.bpe));
+std::unique_ptr<WordModel> make_model(const Vocabulary& vocabulary, PipelineParts& parts) {
+  if (parts.word_piece)
+    return std::make_unique<WordPiece>(vocabulary, std::move(*parts.word_piece));
+  if (parts.scores.empty())
+    return std::make_unique<Bpe>(vocabulary, parts.merges, std::move(parts.bpe));
+  return std::make_unique<Bpe>(vocabulary, parts.scores, std::move(parts.bpe));
 }
 
 AddedTokens select(const std::vector<AddedToken>& added, bool normalized, const Normalizer* rule) {
@@ -28,7 +31,7 @@ AddedTokens select(const std::vector<AddedToken>& added, bool normalized, const 
 /// One call of encode.
 class Pipeline::Run final : public PieceSink {
  public:
-  Run(const Pipeline& owner, Bpe::Scratch& scratch) : owner_(owner), scratch_(scratch) {}
+  Run(const Pipeline& owner, WordModel::Scratch& scratch) : owner_(owner), scratch_(scratch) {}
 
   void text(std::string_view whole) {
     ids.reserve(whole.size() / 3);
@@ -38,7 +41,7 @@ class Pipeline::Run final : public PieceSink {
         [&](int32_t id) { ids.push_back(id); });
   }
 
-  void take(Piece piece) override { owner_.model_.encode(piece.text, scratch_, ids); }
+  void take(Piece piece) override { owner_.model_->encode(piece.text, scratch_, ids); }
 
   std::vector<int32_t> ids;
 
@@ -72,7 +75,7 @@ class Pipeline::Run final : public PieceSink {
   }
 
   const Pipeline& owner_;
-  Bpe::Scratch& scratch_;
+  WordModel::Scratch& scratch_;
 };
 
 Pipeline::Pipeline(PipelineParts parts)
@@ -92,11 +95,13 @@ Pipeline::Pipeline(PipelineParts parts)
     all_pieces_.resize(std::max(all_pieces_.size(), slot + 1));
     all_pieces_[slot] = token.content;
     added_ids_.emplace(token.content, token.id);
+    if (token.special)
+      special_ids_.insert(token.id);
   }
 }
 
 std::vector<int32_t> Pipeline::encode(std::string_view text) const {
-  std::unique_ptr<Bpe::Scratch> scratch = take_scratch();
+  std::unique_ptr<WordModel::Scratch> scratch = take_scratch();
   Run run(*this, *scratch);
   if (is_utf8(text)) {
     run.text(text);
@@ -131,17 +136,17 @@ std::optional<int32_t> Pipeline::find(std::string_view piece) const {
   return added != added_ids_.end() ? std::optional(added->second) : vocabulary_.find(piece);
 }
 
-std::unique_ptr<Bpe::Scratch> Pipeline::take_scratch() const {
+std::unique_ptr<WordModel::Scratch> Pipeline::take_scratch() const {
   const std::lock_guard lock(mutex_);
   if (idle_.empty()) {
-    return std::make_unique<Bpe::Scratch>();
+    return std::make_unique<WordModel::Scratch>();
   }
-  std::unique_ptr<Bpe::Scratch> scratch = std::move(idle_.back());
+  std::unique_ptr<WordModel::Scratch> scratch = std::move(idle_.back());
   idle_.pop_back();
   return scratch;
 }
 
-void Pipeline::give_back(std::unique_ptr<Bpe::Scratch> scratch) const {
+void Pipeline::give_back(std::unique_ptr<WordModel::Scratch> scratch) const {
   const std::lock_guard lock(mutex_);
   idle_.push_back(std::move(scratch));
 }

@@ -98,6 +98,56 @@ class CharSplit final : public PreTokenizer {
   SplitBehavior behavior_;
 };
 
+/// BERT's: white space goes, punctuation stands alone.
+class BertSplit final : public PreTokenizer {
+ public:
+  void split(Piece piece, PieceSink& sink) const override {
+    const std::string_view text = piece.text;
+    size_t done = 0;
+    const auto pass = [&](size_t end) {
+      if (end > done)
+        sink.take({text.substr(done, end - done), piece.start && done == 0});
+      done = end;
+    };
+    for (size_t at = 0; at < text.size();) {
+      const size_t begin = at;
+      const char32_t c = next_code_point(text, at);
+      if (is_space(c)) {
+        pass(begin);
+        done = at;
+      } else if (is_punctuation(c)) {
+        pass(begin);
+        pass(at);
+      }
+    }
+    pass(text.size());
+  }
+};
+
+/// \w+|[^\w\s]+ with Rust's classes: runs of word characters and of what is neither word nor space.
+class WordSplit final : public PreTokenizer {
+ public:
+  void split(Piece piece, PieceSink& sink) const override {
+    const std::string_view text = piece.text;
+    enum class Kind { kNone, kWord, kOther } open = Kind::kNone;
+    size_t done = 0;
+    const auto change = [&](Kind kind, size_t at) {
+      if (open != Kind::kNone && at > done)
+        sink.take({text.substr(done, at - done), piece.start && done == 0});
+      done = at;
+      open = kind;
+    };
+    for (size_t at = 0; at < text.size();) {
+      const size_t begin = at;
+      const char32_t c = next_code_point(text, at);
+      const Kind kind = is_word(c) ? Kind::kWord : is_space(c) ? Kind::kNone : Kind::kOther;
+      if (kind != open)
+        change(kind, begin);
+    }
+    change(Kind::kNone, text.size());
+  }
+};
+
 class RegexSplit final : public PreTokenizer {
  public:
   RegexSplit(const std::string& pattern, SplitBehavior behavior, bool invert)
@@ -247,10 +297,10 @@ Part make_char_split(const std::string& type, const nlohmann::json& spec) {
     return std::make_unique<CharSplit>(&is_space, SplitBehavior::kRemoved);
   }
   if (type == "Whitespace") {
-    // \w+|[^\w\s]+ with the \w of is_word(): here Hugging Face does not use Oniguruma.
-    const std::string word = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D})";
-    return std::make_unique<RegexSplit>(
-        "[" + word + "]+|[^" + word + "\\s]+", SplitBehavior::kRemoved, true);
+    return std::make_unique<WordSplit>();
+  }
+  if (type == "BertPreTokenizer") {
+    return std::make_unique<BertSplit>();
   }
   if (type == "CharDelimiterSplit") {
     return std::make_unique<RegexSplit>(

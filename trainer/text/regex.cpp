@@ -9,6 +9,7 @@
 #include <pcre2.h>
 
 #include "recipes/user_error.h"
+#include "trainer/text/unicode_tables.h"
 #include "trainer/text/utf8.h"
 
 namespace sterna::text {
@@ -27,42 +28,133 @@ constexpr const char* kSpaces =
 // Of the numbers that are no digits, Oniguruma's \w holds Latin-1's alone.
 constexpr const char* kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 
-// PCRE2's \s holds U+180E and its \w lacks marks; Oniguruma's are spelled out instead.
-std::string translate(const std::string& pattern) {
-  std::string out;
-  bool in_class = false;
-  for (size_t i = 0; i < pattern.size(); ++i) {
-    const char c = pattern[i];
-    if (c == '\\' && i + 1 < pattern.size()) {
-      const char next = pattern[++i];
-      const char* set = next == 's' || next == 'S'   ? kSpaces
-                        : next == 'w' || next == 'W' ? kWord
-                                                     : nullptr;
-      const bool negated = next == 'S' || next == 'W';
-      if (set == nullptr || (in_class && negated)) {
-        out += {'\\', next};
-      } else if (in_class) {
-        out += set;
-      } else {
-        out += std::string(negated ? "[^" : "[") + set + "]";
-      }
-      continue;
-    }
-    if (in_class && pattern.compare(i, 2, "[:") == 0) {  // [[:alpha:]]
-      const size_t end = std::min(pattern.find(":]", i), pattern.size() - 2) + 2;
-      out.append(pattern, i, end - i);
-      i = end - 1;
-      continue;
-    }
-    if (in_class && c == '&' && i + 1 < pattern.size() && pattern[i + 1] == '&') {
-      throw recipes::UserError("tokenizer: the regular expression " + pattern +
-                               " intersects character classes (&&), which is not supported");
-    }
-    in_class = c == '[' || (in_class && c != ']');
-    out += c;
+// PCRE2 may know an older Unicode than Oniguruma: what \p{`name`} lacks there, for every category
+// that begins with `name`.
+std::string later(std::string_view name) {
+  std::string ranges;
+  for (const LaterCategory& one : kLaterCategories) {
+    if (std::string_view(one.name).starts_with(name))
+      ranges += one.ranges;
   }
-  return out;
+  return ranges;
 }
+
+/// \p{name} or \P{name} at `at`, behind which it is moved; "" for anything else.
+std::string translate_property(const std::string& pattern, bool in_class, size_t& at) {
+  const bool negated = pattern[at + 1] == 'P';
+  const size_t end = pattern.find('}', at);
+  if (end == std::string::npos || (in_class && negated))
+    return "";
+  const std::string name = pattern.substr(at + 3, end - at - 3);
+  const std::string more = name.empty() ? "" : later(name);
+  if (more.empty())
+    return "";
+  at = end + 1;
+  const std::string all = "\\p{" + name + "}" + more;
+  return in_class ? all : (negated ? "[^" : "[") + all + "]";
+}
+
+std::string word_class() {
+  return kWord + later("L") + later("M") + later("Nd");
+}
+
+/// What Oniguruma's \s, \w, \S, \W and POSIX brackets hold, as part of a class; "" for others.
+std::string named_class(std::string_view name) {
+  const std::string alphabetic = "\\p{Alphabetic}" + later("L");
+  const std::pair<std::string_view, std::string> kClasses[] = {
+      {"s", kSpaces},
+      {"S", kSpaces},
+      {"w", word_class()},
+      {"W", word_class()},
+      {"[:space:]", kSpaces},
+      {"[:word:]", word_class()},
+      {"[:alpha:]", alphabetic},
+      {"[:alnum:]", alphabetic + "\\p{Nd}" + later("Nd")},
+      {"[:punct:]", "\\p{P}\\p{S}" + later("P") + later("S")}};
+  for (const auto& [each, text] : kClasses) {
+    if (each == name)
+      return text;
+  }
+  return "";
+}
+
+/// Respells a pattern of Oniguruma's for PCRE2, whose \s holds U+180E, whose \w lacks marks, and
+/// which knows no classes within classes.
+class Translator {
+ public:
+  explicit Translator(const std::string& pattern) : pattern_(pattern) {}
+
+  std::string run() {
+    while (at_ < pattern_.size()) {
+      if (pattern_[at_] == '\\' && at_ + 1 < pattern_.size()) {
+        escape();
+      } else if (depth_ > 0) {
+        member();
+      } else {
+        depth_ = pattern_[at_] == '[' ? 1 : 0;
+        out_ += pattern_[at_++];
+      }
+    }
+    return out_;
+  }
+
+ private:
+  void escape() {
+    const char next = pattern_[at_ + 1];
+    if (next == 'p' || next == 'P') {
+      if (pattern_.compare(at_ + 2, 1, "{") != 0) {  // no property to Oniguruma
+        out_ += next;
+        at_ += 2;
+        return;
+      }
+      if (const std::string property = translate_property(pattern_, depth_ > 0, at_);
+          !property.empty()) {
+        out_ += property;
+        return;
+      }
+    }
+    at_ += 2;
+    const std::string set = named_class(std::string(1, next));
+    const bool negated = next == 'S' || next == 'W';
+    if (set.empty() || (depth_ > 0 && negated)) {
+      out_ += {'\\', next};
+    } else {
+      out_ += depth_ > 0 ? set : std::string(negated ? "[^" : "[") + set + "]";
+    }
+  }
+
+  /// Something inside a class.
+  void member() {
+    const char c = pattern_[at_];
+    if (pattern_.compare(at_, 2, "[:") == 0) {  // [[:alpha:]]
+      const size_t end = std::min(pattern_.find(":]", at_), pattern_.size() - 2) + 2;
+      const std::string name = pattern_.substr(at_, end - at_);
+      const std::string set = named_class(name);
+      out_ += set.empty() ? name : set;
+      at_ = end;
+      return;
+    }
+    if (pattern_.compare(at_, 2, "&&") == 0)
+      refuse_class("intersects character classes (&&)");
+    if (pattern_.compare(at_, 2, "[^") == 0)
+      refuse_class("negates a character class within another");
+    ++at_;
+    // What an inner class holds, the outer one holds too.
+    depth_ += c == '[' ? 1 : c == ']' ? -1 : 0;
+    if (c != '[' && (c != ']' || depth_ == 0))
+      out_ += c;
+  }
+
+  [[noreturn]] void refuse_class(const char* what) const {
+    throw recipes::UserError("tokenizer: the regular expression " + pattern_ + " " + what +
+                             ", which is not supported");
+  }
+
+  const std::string& pattern_;
+  std::string out_;
+  size_t at_ = 0;
+  int depth_ = 0;  ///< of character classes
+};
 
 }  // namespace
 
@@ -73,7 +165,7 @@ struct Regex::Code {
 };
 
 Regex::Regex(const std::string& pattern) : code_(std::make_unique<Code>()) {
-  const std::string translated = translate(pattern);
+  const std::string translated = Translator(pattern).run();
   int error = 0;
   PCRE2_SIZE at = 0;
   code_->pattern = pattern;

@@ -8,6 +8,7 @@
 #include "recipes/user_error.h"
 #include "trainer/io/atomic_file.h"
 #include "trainer/io/sha256.h"
+#include "trainer/text/post_processor.h"
 #include "trainer/text/settings.h"
 #include "trainer/text/utf8.h"
 
@@ -44,6 +45,7 @@ class SentencePiece final : public Tokenizer {
       const int id = model_.PieceToId(piece);
       return id != model_.unk_id() || piece == model_.IdToPiece(id) ? valid(id) : std::nullopt;
     });
+    settings_.surroundings = default_surroundings(settings_.special);
   }
 
   std::vector<int32_t> encode(std::string_view text) const override {
@@ -83,6 +85,10 @@ class SentencePiece final : public Tokenizer {
     return id >= 0 && id < vocab_size() ? model_.IdToPiece(id) : std::string();
   }
   const std::string& chat_template() const override { return settings_.chat_template; }
+  const Surroundings& surroundings() const override { return settings_.surroundings; }
+  bool is_special(int32_t id) const override {
+    return id >= 0 && id < vocab_size() && (model_.IsControl(id) || model_.IsUnknown(id));
+  }
   const std::string& fingerprint() const override { return fingerprint_; }
 
  private:

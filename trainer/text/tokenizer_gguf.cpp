@@ -7,6 +7,7 @@
 #include "trainer/io/sha256.h"
 #include "trainer/text/gguf_pre.h"
 #include "trainer/text/pipeline.h"
+#include "trainer/text/post_processor.h"
 #include "trainer/text/tokenizer_json.h"
 
 namespace sterna::text {
@@ -168,6 +169,7 @@ std::unique_ptr<Tokenizer> build(const io::Gguf& file) {
                       source.flag("add_bos_token", add_bos)};
   settings.chat_template =
       file.has("tokenizer.chat_template") ? file.text("tokenizer.chat_template") : "";
+  settings.surroundings = default_surroundings(settings.special);
   tokenizer->set_settings(std::move(settings));
   return tokenizer;
 }

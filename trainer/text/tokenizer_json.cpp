@@ -10,6 +10,7 @@
 #include "trainer/io/json.h"
 #include "trainer/io/sha256.h"
 #include "trainer/io/tensor_file.h"
+#include "trainer/text/post_processor.h"
 #include "trainer/text/spec.h"
 
 namespace sterna::text {
@@ -52,9 +53,25 @@ std::vector<std::pair<std::string, std::string>> read_merges(const json& merges)
   return out;
 }
 
+void read_word_piece(const json& model, PipelineParts& parts) {
+  WordPieceOptions options;
+  options.unk = value_or(model, "unk_token", options.unk);
+  options.prefix = value_or(model, "continuing_subword_prefix", options.prefix);
+  options.max_chars = value_or(model, "max_input_chars_per_word", options.max_chars);
+  parts.word_piece = std::move(options);
+  parts.pieces = read_vocabulary(model.at("vocab"));
+}
+
 void read_model(const json& model, PipelineParts& parts) {
-  // Old files leave the type out where it is BPE.
-  const auto type = value_or<std::string>(model, "type", model.contains("merges") ? "BPE" : "?");
+  // Old files leave the type out.
+  const char* const untyped = model.contains("merges")                     ? "BPE"
+                              : model.contains("max_input_chars_per_word") ? "WordPiece"
+                                                                           : "?";
+  const auto type = value_or<std::string>(model, "type", untyped);
+  if (type == "WordPiece") {
+    read_word_piece(model, parts);
+    return;
+  }
   if (type != "BPE") {
     refuse("model", type);
   }
@@ -89,45 +106,14 @@ std::vector<AddedToken> read_added(const json& root) {
   return out;
 }
 
-/// What a post-processor puts in front of a text: the id, where it is one special token.
-std::optional<int32_t> leading_token(const json& spec) {
-  if (spec.is_null()) {
-    return std::nullopt;
-  }
-  const std::string type = type_of(spec, "the post-processor");
-  if (type == "Sequence") {
-    for (const json& part : spec.at("processors")) {
-      if (const auto found = leading_token(part)) {
-        return found;
-      }
-    }
-    return std::nullopt;
-  }
-  if (type == "BertProcessing" || type == "RobertaProcessing") {
-    return spec.at("cls").at(1).get<int32_t>();
-  }
-  if (type == "ByteLevel") {
-    return std::nullopt;  // moves offsets only
-  }
-  if (type != "TemplateProcessing") {
-    refuse("post-processor", type);
-  }
-  const json& single = spec.at("single");
-  if (single.empty() || !single[0].contains("SpecialToken")) {
-    return std::nullopt;
-  }
-  const std::string name = single[0].at("SpecialToken").at("id").get<std::string>();
-  return spec.at("special_tokens").at(name).at("ids").at(0).get<int32_t>();
-}
-
 PipelineParts read_parts(const json& root) {
   PipelineParts parts;
   read_model(root.at("model"), parts);
   parts.added = read_added(root);
   parts.normalizer = make_normalizer(root.value("normalizer", json()));
   // Raw bytes need a model without rules of its own about characters.
-  const bool raw_bytes =
-      !parts.bpe.byte_fallback && parts.bpe.prefix.empty() && parts.bpe.suffix.empty();
+  const bool raw_bytes = !parts.word_piece && !parts.bpe.byte_fallback &&
+                         parts.bpe.prefix.empty() && parts.bpe.suffix.empty();
   parts.pre_tokenizer = make_pre_tokenizer(root.value("pre_tokenizer", json()), raw_bytes);
   parts.bpe.alphabet = parts.pre_tokenizer.alphabet;
   parts.decoder = make_decoder(root.value("decoder", json()));
@@ -144,18 +130,24 @@ std::pair<std::string, std::string> split_merge(const std::string& merge) {
   return {merge.substr(0, space), merge.substr(space + 1)};
 }
 
-std::unique_ptr<Pipeline> open_tokenizer_json(const std::filesystem::path& file) {
-  const std::string text = io::read_text(file);
+std::unique_ptr<Pipeline> build_tokenizer(const json& root,
+                                          std::string fingerprint,
+                                          const std::filesystem::path& file) {
   try {
-    const json root = io::parse_json(text, file);
     PipelineParts parts = read_parts(root);
-    parts.fingerprint = io::sha256_hex(std::as_bytes(std::span(text)));
-    auto tokenizer = std::make_unique<Pipeline>(std::move(parts));
+    parts.fingerprint = std::move(fingerprint);
+    const std::optional<Surroundings> around =
+        read_post_processor(root.value("post_processor", json()));
     Settings own;
-    own.special.bos = leading_token(root.value("post_processor", json()));
-    own.special.add_bos = own.special.bos.has_value();
-    tokenizer->set_settings(read_settings(
-        file.parent_path(), own, [&](std::string_view piece) { return tokenizer->find(piece); }));
+    if (around && !around->single.empty() && around->single.front().text < 0) {
+      own.special.bos = around->single.front().special;
+      own.special.add_bos = true;
+    }
+    auto tokenizer = std::make_unique<Pipeline>(std::move(parts));
+    Settings settings = read_settings(
+        file.parent_path(), own, [&](std::string_view piece) { return tokenizer->find(piece); });
+    settings.surroundings = around.value_or(default_surroundings(settings.special));
+    tokenizer->set_settings(std::move(settings));
     return tokenizer;
   } catch (const json::exception& error) {
     throw recipes::UserError(file.string() + ": not a tokenizer.json as expected: " + error.what());
@@ -164,6 +156,12 @@ std::unique_ptr<Pipeline> open_tokenizer_json(const std::filesystem::path& file)
   } catch (const recipes::UserError& error) {
     throw recipes::UserError(file.string() + ": " + error.what());
   }
+}
+
+std::unique_ptr<Pipeline> open_tokenizer_json(const std::filesystem::path& file) {
+  const std::string text = io::read_text(file);
+  return build_tokenizer(
+      io::parse_json(text, file), io::sha256_hex(std::as_bytes(std::span(text))), file);
 }
 
 }  // namespace sterna::text

@@ -1,37 +1,61 @@
 #include "trainer/text/unicode.h"
 
-#include <array>
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 #include <utf8proc.h>
+#include <vector>
 
+#include "trainer/text/unicode_tables.h"
 #include "trainer/text/utf8.h"
 
 namespace sterna::text {
 namespace {
 
-utf8proc_category_t category(char32_t c) {
-  return utf8proc_category(static_cast<utf8proc_int32_t>(c));
+enum Set : uint16_t {
+  kIsLetter = 1,
+  kIsNumber = 2,
+  kIsNumeric = 4,
+  kIsPunctuation = 8,
+  kIsMark = 16,
+  kIsNonspacing = 32,
+  kIsNoText = 64,
+  kIsWord = 128,
+  kIsUnknown = 256,
+};
+
+constexpr size_t kCodePoints = 0x110000;
+
+void add_set(std::vector<uint16_t>& sets, const char* runs, Set set) {
+  bool inside = false;
+  size_t at = 0;
+  for (char* next = nullptr; *runs != '\0'; runs = next + 1) {
+    const size_t end = std::min<size_t>(at + std::strtoull(runs, &next, 10), kCodePoints);
+    for (; at < end; ++at)
+      sets[at] = static_cast<uint16_t>(inside ? sets[at] | set : sets[at]);
+    inside = !inside;
+  }
 }
 
-CharClass classify(char32_t c) {
-  if (is_space(c)) {
-    return CharClass::kSpace;
-  }
-  switch (category(c)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-      return CharClass::kLetter;
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_NO:
-      return CharClass::kNumber;
-    default:
-      return CharClass::kOther;
-  }
+const std::vector<uint16_t>& all_sets() {
+  static const auto kSets = [] {
+    std::vector<uint16_t> sets(kCodePoints);
+    add_set(sets, kLetterRuns, kIsLetter);
+    add_set(sets, kNumberRuns, kIsNumber);
+    add_set(sets, kNumericRuns, kIsNumeric);
+    add_set(sets, kPunctuationRuns, kIsPunctuation);
+    add_set(sets, kMarkRuns, kIsMark);
+    add_set(sets, kNonspacingRuns, kIsNonspacing);
+    add_set(sets, kOtherRuns, kIsNoText);
+    add_set(sets, kWordRuns, kIsWord);
+    add_set(sets, kUnknownRuns, kIsUnknown);
+    return sets;
+  }();
+  return kSets;
+}
+
+bool is_in(char32_t c, Set set) {
+  return c < kCodePoints && (all_sets()[c] & set) != 0;
 }
 
 utf8proc_option_t options_of(Form form) {
@@ -41,7 +65,7 @@ utf8proc_option_t options_of(Form form) {
   return static_cast<utf8proc_option_t>(UTF8PROC_STABLE | compose | compat);
 }
 
-void append_normalized(std::string& out, std::string_view text, Form form) {
+void append_form(std::string& out, std::string_view text, Form form) {
   utf8proc_uint8_t* result = nullptr;
   const utf8proc_ssize_t size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
                                              static_cast<utf8proc_ssize_t>(text.size()),
@@ -54,18 +78,50 @@ void append_normalized(std::string& out, std::string_view text, Form form) {
   std::free(result);
 }
 
+// Characters that Hugging Face's tables do not know stand as they are, and no mark moves or joins
+// over them.
+void append_normalized(std::string& out, std::string_view text, Form form) {
+  size_t done = 0;
+  for (size_t at = 0; at < text.size();) {
+    const size_t begin = at;
+    if (is_in(next_code_point(text, at), kIsUnknown)) {
+      append_form(out, text.substr(done, begin - done), form);
+      out.append(text, begin, at - begin);
+      done = at;
+    }
+  }
+  append_form(out, text.substr(done), form);
+}
+
+// Lower case that Unicode 16 and 17 added, for libraries that do not have it yet.
+char32_t later_lower(char32_t c) {
+  if ((c >= 0x10D50 && c <= 0x10D65) || (c >= 0x16EA0 && c <= 0x16EB8))
+    return c < 0x11000 ? c + 0x20 : c + 0x1B;
+  switch (c) {
+    case 0x1C89:
+    case 0xA7CC:
+    case 0xA7CE:
+    case 0xA7D2:
+    case 0xA7D4:
+    case 0xA7DA:
+      return c + 1;
+    case 0xA7CB:
+      return 0x264;
+    case 0xA7DC:
+      return 0x19B;
+    default:
+      return c;
+  }
+}
+
 }  // namespace
 
 CharClass char_class(char32_t c) {
-  // Latin, Greek, Cyrillic and punctuation from a table: text spends its time there.
-  static const auto kTable = [] {
-    std::array<CharClass, 0x3000> table{};
-    for (char32_t i = 0; i < table.size(); ++i) {
-      table[i] = classify(i);
-    }
-    return table;
-  }();
-  return c < kTable.size() ? kTable[c] : classify(c);
+  const uint16_t sets = c < kCodePoints ? all_sets()[c] : uint16_t{0};
+  return (sets & kIsLetter) != 0   ? CharClass::kLetter
+         : (sets & kIsNumber) != 0 ? CharClass::kNumber
+         : is_space(c)             ? CharClass::kSpace
+                                   : CharClass::kOther;
 }
 
 bool is_space(char32_t c) {
@@ -75,35 +131,34 @@ bool is_space(char32_t c) {
 }
 
 bool is_numeric(char32_t c) {
-  return char_class(c) == CharClass::kNumber;
+  return is_in(c, kIsNumeric);
 }
 
 bool is_punctuation(char32_t c) {
-  if (c < 0x80) {
-    return (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) ||
-           (c >= 123 && c <= 126);
-  }
-  const utf8proc_category_t found = category(c);
-  return found >= UTF8PROC_CATEGORY_PC && found <= UTF8PROC_CATEGORY_PO;
+  return is_in(c, kIsPunctuation);
 }
 
 bool is_mark(char32_t c) {
-  const utf8proc_category_t found = category(c);
-  return found >= UTF8PROC_CATEGORY_MN && found <= UTF8PROC_CATEGORY_ME;
+  return is_in(c, kIsMark);
+}
+
+bool is_nonspacing(char32_t c) {
+  return is_in(c, kIsNonspacing);
+}
+
+bool is_no_text(char32_t c) {
+  return is_in(c, kIsNoText);
+}
+
+bool is_ideograph(char32_t c) {
+  return (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x4E00 && c <= 0x9FFF) ||
+         (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x20000 && c <= 0x2A6DF) ||
+         (c >= 0x2A700 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
+         (c >= 0x2F800 && c <= 0x2FA1F);
 }
 
 bool is_word(char32_t c) {
-  switch (category(c)) {
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC:
-      return true;
-    case UTF8PROC_CATEGORY_SO:  // Other_Alphabetic: letters in circles and squares
-      return (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
-             (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
-    default:
-      return char_class(c) == CharClass::kLetter || is_mark(c) || c == 0x200C || c == 0x200D;
-  }
+  return is_in(c, kIsWord);
 }
 
 std::string normalize(std::string_view text, Form form) {
@@ -136,7 +191,8 @@ std::string lowercase(std::string_view text) {
     if (c == 0x130) {
       out += "i\u0307";  // the only lower-case mapping to two characters
     } else {
-      append_utf8(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+      const auto lower = static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
+      append_utf8(out, lower == c ? later_lower(c) : lower);
     }
   }
   return out;

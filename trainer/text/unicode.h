@@ -6,6 +6,9 @@
 
 namespace sterna::text {
 
+// Hugging Face tokenizers ask several libraries, built with different versions of Unicode, what a
+// character is; unicode_tables.cpp holds their answers.
+
 /// The four classes that byte-level splitters tell apart: \p{L}, \p{N}, White_Space, the rest.
 enum class CharClass : uint8_t { kLetter, kNumber, kSpace, kOther };
 
@@ -13,12 +16,19 @@ CharClass char_class(char32_t code_point);
 
 /// White_Space, as \s of Oniguruma and Rust's char::is_whitespace.
 bool is_space(char32_t code_point);
-/// General category N*, as Rust's char::is_numeric.
+/// Rust's char::is_numeric.
 bool is_numeric(char32_t code_point);
-/// ASCII punctuation and general category P*.
+/// ASCII punctuation and general category P* of Unicode 8.
 bool is_punctuation(char32_t code_point);
-/// General category M*.
+/// General category M* of Unicode 8.
 bool is_mark(char32_t code_point);
+/// General category Mn of Unicode 8.
+bool is_nonspacing(char32_t code_point);
+/// What BERT's cleaning drops: control, format and private characters but tab and line ends,
+/// U+FFFD.
+bool is_no_text(char32_t code_point);
+/// CJK ideographs as BERT's normalizer counts them.
+bool is_ideograph(char32_t code_point);
 /// \w of Rust's regex crate: Alphabetic, M*, Nd, Pc and the two joiners; no fractions or powers.
 bool is_word(char32_t code_point);
 
