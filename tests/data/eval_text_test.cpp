@@ -29,6 +29,22 @@ TEST_F(EvalTextTest, StartTokensGoWhereTheyAreAskedFor) {
   EXPECT_EQ(ids(EvalBos::kDocument, 2), (std::vector<int32_t>{1, a, 1, b}));
 }
 
+TEST_F(EvalTextTest, OfAHeldOutShareOnlyTheDocumentsThatTrainingLeavesOutAreRead) {
+  std::string text;
+  for (int i = 0; i < 200; ++i)
+    text += "tern " + std::to_string(i) + "|";
+  EvalTextOptions options;
+  options.text = {write("t", text)};
+  options.separator = "|";
+  const size_t all = read_eval_ids(options, *tokenizer_).size();
+  options.held_out = 0.2;
+  const std::vector<int32_t> held = read_eval_ids(options, *tokenizer_);
+  const std::string keys = "separator = '|'\nend = 'none'\nshuffle = false\nheld_out = 0.2\n";
+  const auto train = open(keys, 1);
+  EXPECT_EQ(all, held.size() + static_cast<size_t>(train->tokens()));
+  EXPECT_EQ(open(keys + "part = 'held_out'", 1)->tokens(), std::ssize(held));
+}
+
 TEST_F(EvalTextTest, AWholeFileIsOneTextAsItIs) {
   EvalTextOptions options;
   options.text = {write("t", " a | b \n")};

@@ -22,7 +22,10 @@ class Sections : public recipes::Components {
     add_entry({"run", "where a run keeps its files", list_fields<run::RunConfig>()});
     add_entry({"model", "the student before training", list_fields<run::ModelConfig>()});
     add_entry({"teacher", "the model to learn from", list_fields<run::TeacherConfig>()});
-    add_entry({"data", "the text to train on", list_fields<data::DataConfig>()});
+    add_entry({"data", "the text to train on", list_fields<data::SourceConfig>()});
+    add_entry({"data.blend",
+               "[[data.blend]]: several texts in a ratio; keys left out are those of [data]",
+               list_fields<data::BlendPart>()});
     add_entry({"train", "the end-to-end stage", list_fields<run::TrainConfig>()});
     add_entry({"blockwise", "the stage before it", list_fields<run::BlockwiseConfig>()});
     add_entry({"eval", "what is measured, and when", list_fields<run::EvalConfig>()});

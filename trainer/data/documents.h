@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 namespace sterna::data {
 
 /// How files become documents.
@@ -24,6 +26,20 @@ struct DocumentOptions {
 /// @throws recipes::UserError  a file that cannot be read, or a line that is no such object
 void for_each_document(const DocumentOptions& options,
                        const std::function<void(std::string_view)>& take);
+
+/// Calls `take` for each line of JSON lines that is not blank. A UserError of `take` is given the
+/// file and line.
+/// @throws recipes::UserError  a file that cannot be read, or a line that is no object
+void for_each_record(const DocumentOptions& options,
+                     const std::function<void(const nlohmann::json&)>& take);
+
+/// Whether a document belongs to the held-out share: by its hash alone, so that it stays on its
+/// side when others come or go.
+/// @param share  0 to 1
+bool is_held_out(std::string_view document, double share);
+
+/// Without the white space around it, as Python's str.strip sees it.
+std::string_view stripped(std::string_view text);
 
 /// SHA-256 over the contents of the files, in order.
 std::string content_hash(const std::vector<std::filesystem::path>& files);

@@ -31,6 +31,9 @@ std::vector<int32_t> read_eval_ids(const EvalTextOptions& options,
   documents.max_documents = options.max_documents;
   std::vector<int32_t> ids;
   for_each_document(documents, [&](std::string_view document) {
+    if (options.held_out > 0 && !is_held_out(document, options.held_out)) {
+      return;
+    }
     const bool wanted =
         options.bos == EvalBos::kDocument || (options.bos == EvalBos::kStart && ids.empty());
     if (wanted) {

@@ -1,106 +1,28 @@
 #include "trainer/data/samples.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
 #include "recipes/paths.h"
-#include "trainer/data/documents.h"
+#include "trainer/data/blend.h"
+#include "trainer/data/packing.h"
 #include "trainer/data/permutation.h"
 #include "trainer/data/token_cache.h"
+#include "trainer/data/token_documents.h"
 #include "trainer/io/tensor_file.h"
 
 namespace sterna::data {
 namespace {
 
-/// Special tokens around a document; absent where none is wanted.
-struct Marks {
-  std::optional<int32_t> bos;
-  std::optional<int32_t> end;
-};
-
-std::optional<int32_t> start_token(const DataConfig& config, const text::Tokenizer& tokenizer) {
-  const text::SpecialTokens& special = tokenizer.special();
-  if (config.bos == "none" || (config.bos == "auto" && !special.add_bos)) {
-    return std::nullopt;
-  }
-  if (!special.bos) {
-    throw recipes::UserError("data.bos = \"" + config.bos +
-                             "\", but the tokenizer has no start token; set data.bos=none");
-  }
-  return special.bos;
-}
-
-std::optional<int32_t> end_token(const DataConfig& config, const text::Tokenizer& tokenizer) {
-  if (config.end == "none") {
-    return std::nullopt;
-  }
-  if (config.end == "auto") {
-    if (!tokenizer.special().eos) {
-      throw recipes::UserError(
-          "data.end = \"auto\", but the tokenizer has no end token; name one (data.end=\"<text>\") "
-          "or set data.end=none");
-    }
-    return tokenizer.special().eos;
-  }
-  const std::vector<int32_t> ids = tokenizer.encode(config.end);
-  if (ids.size() != 1) {
-    throw recipes::UserError("data.end = \"" + config.end + "\" is " + std::to_string(ids.size()) +
-                             " tokens, not one");
-  }
-  return ids[0];
-}
-
-DocumentOptions document_options(const DataConfig& config) {
-  DocumentOptions options;
-  options.files = config.text;
-  options.format = config.format;
-  options.field = config.field;
-  options.separator = config.separator;
-  options.strip = config.strip;
-  if (config.max_documents > 0) {
-    options.max_documents = config.max_documents;
-  }
-  return options;
-}
-
-// Everything that decides the ids, each part behind its length.
-std::string cache_key(const DataConfig& config,
-                      const text::Tokenizer& tokenizer,
-                      const Marks& marks) {
-  io::Sha256 hash;
-  for (const std::string& part : {content_hash(config.text),
-                                  tokenizer.fingerprint(),
-                                  config.format,
-                                  config.field,
-                                  config.separator,
-                                  std::string(config.strip ? "strip" : "keep"),
-                                  std::to_string(config.max_documents),
-                                  std::to_string(marks.bos.value_or(-1)),
-                                  std::to_string(marks.end.value_or(-1))}) {
-    hash.update(std::to_string(part.size()) + ":" + part);
-  }
-  return hash.hex();
-}
-
 void build_cache(const std::filesystem::path& path,
                  const std::string& key,
-                 const DataConfig& config,
-                 const text::Tokenizer& tokenizer,
-                 const Marks& marks) {
+                 const SourceConfig& config,
+                 const text::Tokenizer& tokenizer) {
   std::filesystem::create_directories(path.parent_path());
   TokenCacheWriter writer(path, key, tokenizer.vocab_size());
-  std::vector<int32_t> ids;
-  for_each_document(document_options(config), [&](std::string_view document) {
-    ids.clear();
-    if (marks.bos) {
-      ids.push_back(*marks.bos);
-    }
-    const std::vector<int32_t> part = tokenizer.encode(document);
-    ids.insert(ids.end(), part.begin(), part.end());
-    if (marks.end) {
-      ids.push_back(*marks.end);
-    }
-    writer.add_document(ids);
+  for_each_tokens(config, tokenizer, [&](const TokenDocument& document) {
+    writer.add_document(document.ids, document.loss);
   });
   writer.commit();
 }
@@ -132,15 +54,23 @@ OpenCache open_cache(const std::filesystem::path& path,
 
 class PackedText final : public SampleSource {
  public:
-  PackedText(OpenCache cache, std::string key, int64_t seq_len, int64_t seed, bool shuffle)
+  PackedText(OpenCache cache, std::string key, int64_t seed, const SourceConfig& config)
       : tokens_(std::move(cache.tokens)),
         note_(std::move(cache.note)),
         key_(std::move(key)),
-        seq_len_(seq_len),
         seed_(seed),
-        shuffle_(shuffle) {}
+        shuffle_(config.shuffle),
+        apart_(config.documents_apart()) {}
 
-  int64_t size() const override { return (tokens_->size() - 1) / seq_len_; }
+  const TokenCache& cache() const { return *tokens_; }
+
+  void set_packing(std::unique_ptr<Packing> packing) {
+    packing_ = std::move(packing);
+    if (const std::string more = packing_->note(); !more.empty())
+      note_ += (note_.empty() ? "" : "\n") + more;
+  }
+
+  int64_t size() const override { return packing_->size(); }
   int64_t tokens() const override { return tokens_->size(); }
   const std::string& fingerprint() const override { return key_; }
   const std::string& note() const override { return note_; }
@@ -153,60 +83,128 @@ class PackedText final : public SampleSource {
     if (shuffle_) {
       place = Permutation(size(), seed_, index / size()).at(place);
     }
-    Sample sample;
-    for (int64_t i = 0; i <= seq_len_; ++i) {
-      sample.ids.push_back(tokens_->at(place * seq_len_ + i));
+    Sample sample = packing_->at(place);
+    if (apart_) {
+      keep_documents_apart(sample);
+    } else {
+      sample.documents.clear();
     }
-    sample.loss.assign(static_cast<size_t>(seq_len_), 1);
     return sample;
   }
 
  private:
   std::unique_ptr<TokenCache> tokens_;
+  std::unique_ptr<Packing> packing_;
   std::string note_;
   std::string key_;
-  int64_t seq_len_;
   int64_t seed_;
   bool shuffle_;
+  bool apart_;
 };
 
+/// What several sources of one blend have in common.
+struct Opening {
+  const text::Tokenizer& tokenizer;
+  int64_t seq_len;
+  int64_t seed;
+};
+
+std::unique_ptr<SampleSource> open_source(const recipes::Section& section,
+                                          const SourceConfig& config,
+                                          const Opening& opening) {
+  if (config.text.empty()) {
+    section.fail("text", "expected a file or a list of files to train on");
+  }
+  if (config.part == "held_out" && config.held_out <= 0) {
+    section.fail("part", "expected held_out to say how large the held-out part is, found 0");
+  }
+  const std::string key = tokens_key(config, opening.tokenizer);
+  const std::filesystem::path folder =
+      config.cache.empty() ? recipes::cache_dir() / "tokens" : config.cache;
+  const std::filesystem::path path = folder / (key.substr(0, 32) + ".tokens");
+  OpenCache cache =
+      open_cache(path, key, [&] { build_cache(path, key, config, opening.tokenizer); });
+  auto source = std::make_unique<PackedText>(std::move(cache), key, opening.seed, config);
+  const text::SpecialTokens& special = opening.tokenizer.special();
+  const int32_t filler = special.pad.value_or(special.eos.value_or(0));
+  source->set_packing(config.whole_documents()
+                          ? make_whole_packing(source->cache(), opening.seq_len, filler)
+                          : make_cut_packing(source->cache(), opening.seq_len));
+  if (source->size() < 1) {
+    section.fail("text",
+                 "the text is " + std::to_string(source->tokens()) +
+                     " tokens long, a sample needs " + std::to_string(opening.seq_len + 1) +
+                     (config.masked() ? " and something to predict" : "") +
+                     "; give more text or lower train.seq_len");
+  }
+  return source;
+}
+
 }  // namespace
+
+DataConfig read_config(recipes::Section data) {
+  DataConfig config;
+  static_cast<SourceConfig&>(config) = data.read<SourceConfig>();
+  for (recipes::Section section : data.tables("blend")) {
+    BlendPart part;
+    static_cast<SourceConfig&>(part) = config;
+    part.fields(section);
+    config.blend.push_back(std::move(part));
+  }
+  return config;
+}
 
 std::unique_ptr<SampleSource> open_samples(recipes::Section data,
                                            const text::Tokenizer& tokenizer,
                                            int64_t seq_len,
                                            int64_t seed) {
-  const auto config = data.read<DataConfig>();
-  if (config.text.empty()) {
-    data.fail("text", "expected a file or a list of files to train on");
-  }
   if (seq_len < 1) {
     throw std::invalid_argument("open_samples: seq_len must be at least 1");
   }
-  const Marks marks{start_token(config, tokenizer), end_token(config, tokenizer)};
-  const std::string key = cache_key(config, tokenizer, marks);
-  const std::filesystem::path folder =
-      config.cache.empty() ? recipes::cache_dir() / "tokens" : config.cache;
-  const std::filesystem::path path = folder / (key.substr(0, 32) + ".tokens");
-  OpenCache cache =
-      open_cache(path, key, [&] { build_cache(path, key, config, tokenizer, marks); });
-  if (cache.tokens->size() <= seq_len) {
-    data.fail("text",
-              "the text is " + std::to_string(cache.tokens->size()) +
-                  " tokens long, a sample needs " + std::to_string(seq_len + 1) +
-                  "; give more text or lower train.seq_len");
+  const DataConfig config = read_config(data);
+  if (config.blend.empty())
+    return open_source(data, config, {tokenizer, seq_len, seed});
+  std::vector<double> weights;
+  for (const BlendPart& part : config.blend)
+    weights.push_back(part.weight);
+  const std::vector<int64_t> counts = blend_counts(weights);
+  std::vector<BlendShare> shares;
+  const std::vector<recipes::Section> sections = data.tables("blend");
+  for (size_t i = 0; i < sections.size(); ++i) {
+    if (counts[i] < 1) {
+      sections[i].fail("weight",
+                       "less than one sample of " + std::to_string(kBlendBlock) +
+                           " would come from here; raise it or leave the part out");
+    }
+    if (config.blend[i].documents_apart() != config.blend[0].documents_apart()) {
+      sections[i].fail(
+          "document_mask",
+          "some parts of the blend keep documents apart and some do not; set it to on or "
+          "off in [data]");
+    }
+    // The same text in two parts is not to come in the same order.
+    const Opening opening{tokenizer, seq_len, seed + static_cast<int64_t>(i)};
+    shares.push_back({open_source(sections[i], config.blend[i], opening), counts[i]});
   }
-  return std::make_unique<PackedText>(std::move(cache), key, seq_len, seed, config.shuffle);
+  return make_blend(std::move(shares), seed);
 }
 
 std::string show_sample(const Sample& sample, const text::Tokenizer& tokenizer) {
+  const auto target = [&](size_t i) { return i > 0 && sample.loss.at(i - 1) != 0; };
+  // The last id is no input; it belongs to the document that foretells it.
+  const auto document = [&](size_t i) {
+    return sample.documents.empty() ? 0
+                                    : sample.documents[std::min(i, sample.documents.size() - 1)];
+  };
   std::string shown;
   for (size_t begin = 0; begin < sample.ids.size();) {
-    const auto target = [&](size_t i) { return i > 0 && sample.loss.at(i - 1) != 0; };
     size_t end = begin + 1;
-    while (end < sample.ids.size() && target(end) == target(begin)) {
+    while (end < sample.ids.size() && target(end) == target(begin) &&
+           document(end) == document(begin)) {
       ++end;
     }
+    if (begin > 0 && document(begin) != document(begin - 1))
+      shown += "\n=====\n";
     const std::string part = tokenizer.decode(std::span(sample.ids).subspan(begin, end - begin));
     shown += target(begin) ? part : "[[" + part + "]]";
     begin = end;

@@ -16,6 +16,7 @@ struct EvalConfig {
   std::vector<std::filesystem::path> text;
   std::string separator;
   int64_t max_documents = 0;
+  double held_out = 0;
   int64_t window = 1024;
   int64_t stride = 0;
   int64_t max_windows = 0;
@@ -39,6 +40,10 @@ struct EvalConfig {
     v("text", text, "file or files, each evaluated on its own");
     v("separator", separator, "splits a file into documents; empty: the file is one text");
     v("max_documents", max_documents, "use only the first ones; 0: all", count);
+    v("held_out",
+      held_out,
+      "evaluate only the documents that the same data.held_out keeps from training; 0: all",
+      Range{0.0, 0.999});
     v("window", window, "tokens of a window", Range{int64_t{2}, int64_t{1} << 40});
     v("stride", stride, "tokens between windows; 0: the window", count);
     v("max_windows", max_windows, "evaluate the first ones; 0: all", count);
@@ -63,6 +68,7 @@ struct EvalConfig {
     data::EvalTextOptions options{text, separator, std::nullopt, data::parse_eval_bos(bos)};
     if (max_documents > 0)
       options.max_documents = max_documents;
+    options.held_out = held_out;
     return options;
   }
 };

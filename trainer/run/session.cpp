@@ -127,7 +127,7 @@ void read_all_sections(recipes::Recipe& recipe) {
   distill::Objective(recipe.section("kd"));
   quant::Plan::read(recipe.section("quant"));
   quant::AdapterPlan::read(recipe.section("adapter"));
-  recipe.section("data").read<data::DataConfig>();
+  data::read_config(recipe.section("data"));
   if (recipe.section("export").has("format"))
     exporter::formats().build(recipe.section("export"), "format");
   recipe.section("verify").read<VerifyConfig>();
