@@ -28,6 +28,17 @@ TEST_F(AnswerNo, TokenizeShowsTheFirstDifferencesOfCases) {
   EXPECT_HAS(out_, "1 of 5 cases agree\n");
 }
 
+TEST_F(AnswerNo, TokenizeChecksPairsWithTheirSpecialTokensAndCut) {
+  const std::string bert = (tests::source_dir() / "tests/golden/tokenizers/bert").string();
+  EXPECT_EQ(sterna({"tokenize", bert + ".json", "--cases", bert + ".pairs.json"}), kDone) << out_;
+  EXPECT_HAS(out_, " cases agree\n");
+  tests::write_file(
+      folder_ / "wrong.json",
+      R"({"cases": [{"a": "tern", "b": "tern", "ids": [2, 3, 3, 3, 3, 3, 3], "type_ids": [0]}]})");
+  EXPECT_EQ(sterna({"tokenize", bert + ".json", "--cases", path("wrong.json")}), kAnswerIsNo);
+  EXPECT_HAS(out_, "type_ids expected [0]\n");
+}
+
 TEST_F(AnswerNo, VerifyMarksTheTensorsBeyondTheTolerance) {
   const fs::path golden = tests::source_dir() / "tests/golden/tiny_llama";
   const auto verify = [&](const fs::path& model, const std::vector<std::string>& more = {}) {

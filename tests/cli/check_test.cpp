@@ -83,6 +83,25 @@ TEST_F(Check, PrintsSamplesWithTheirLossMask) {
   EXPECT_TRUE(prints("[[")) << "the first token is no target";
 }
 
+TEST_F(Check, PrintsWhatOfAPairCarriesLossAndWhereDocumentsEnd) {
+  write("pairs.jsonl",
+        R"({"question": "the fox?", "answer": " jumps"})"
+        "\n"
+        R"({"question": "a fox?", "answer": " jumps"})");
+  ASSERT_EQ(check({"--samples",
+                   "1",
+                   "data.text=" + (folder_ / "pairs.jsonl").string(),
+                   "data.format=pairs",
+                   "data.prompt=question",
+                   "data.response=answer",
+                   "data.end=none",
+                   "train.seq_len=40"}),
+            kDone)
+      << err_;
+  EXPECT_TRUE(prints("of 40 targets carry loss")) << out_;
+  EXPECT_TRUE(prints("[[the fox?]] jumps\n=====\n[[a fox?]] jumps")) << out_;
+}
+
 TEST_F(Check, OverridesReachTheTable) {
   ASSERT_EQ(check({"quant.weight=twn", "quant.rule.0.weight={name='minmax_asym',bits=2,group=48}"}),
             kDone)

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <ostream>
 
 #include "trainer/cli/command.h"
@@ -31,9 +32,14 @@ void print_samples(const data::SampleSource& samples,
                    const text::Tokenizer& tokenizer,
                    int64_t wanted,
                    std::ostream& out) {
-  for (int64_t i = 0; i < std::min(wanted, samples.size()); ++i)
-    out << "\n--- sample " << i << " (no loss on what stands in [[ ]])\n"
-        << data::show_sample(samples.at(i), tokenizer) << "\n";
+  for (int64_t i = 0; i < std::min(wanted, samples.size()); ++i) {
+    const data::Sample sample = samples.at(i);
+    out << "\n--- sample " << i << ": " << std::count(sample.loss.begin(), sample.loss.end(), 1)
+        << " of " << sample.loss.size() << " targets carry loss, none in [[ ]]"
+        << (sample.documents.empty() ? "" : "; documents between ===== do not see each other")
+        << "\n"
+        << data::show_sample(sample, tokenizer) << "\n";
+  }
 }
 
 void print_adapters(const run::Session& session, std::ostream& out) {

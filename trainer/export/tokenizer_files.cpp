@@ -17,15 +17,15 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr std::array<const char*, 10> kTokenizerFiles = {"tokenizer.json",
-                                                        "tokenizer.model",
-                                                        "tokenizer_config.json",
-                                                        "special_tokens_map.json",
-                                                        "added_tokens.json",
-                                                        "chat_template.jinja",
-                                                        "chat_template.json",
-                                                        "vocab.json",
-                                                        "vocab.txt",
-                                                        "merges.txt"};
+                                                         "tokenizer.model",
+                                                         "tokenizer_config.json",
+                                                         "special_tokens_map.json",
+                                                         "added_tokens.json",
+                                                         "chat_template.jinja",
+                                                         "chat_template.json",
+                                                         "vocab.json",
+                                                         "vocab.txt",
+                                                         "merges.txt"};
 
 // tokenizer.ggml.token_type
 constexpr int64_t kUnknown = 2;
