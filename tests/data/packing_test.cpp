@@ -77,6 +77,12 @@ TEST_F(PackingTest, WholeDocumentsAreNeverSplitAndTheRestCarriesNoLoss) {
   EXPECT_EQ(source->at(0).ids[0], inner_->encode("tern 0")[0]);
 }
 
+TEST_F(PackingTest, FillersAreShownOnce) {
+  write("t", "a");
+  const Sample sample = open("packing = 'whole'", 40)->at(0);
+  EXPECT_EQ(show_sample(sample, *inner_), "[[a]]<|end|>\n=====\n[[<|end|> x 39]]");
+}
+
 TEST_F(PackingTest, TooLongDocumentsAreCutAndCounted) {
   write("t", long_text() + "|a b");
   const auto source = open("separator = '|'\nshuffle = false\npacking = 'whole'", 8);

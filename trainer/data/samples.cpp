@@ -205,7 +205,13 @@ std::string show_sample(const Sample& sample, const text::Tokenizer& tokenizer) 
     }
     if (begin > 0 && document(begin) != document(begin - 1))
       shown += "\n=====\n";
-    const std::string part = tokenizer.decode(std::span(sample.ids).subspan(begin, end - begin));
+    const std::span<const int32_t> ids = std::span(sample.ids).subspan(begin, end - begin);
+    const bool filler =
+        ids.size() > 3 && !target(begin) &&
+        std::all_of(ids.begin(), ids.end(), [&](int32_t id) { return id == ids[0]; });
+    const std::string part =
+        filler ? tokenizer.decode(ids.first(1)) + " x " + std::to_string(end - begin)
+               : tokenizer.decode(ids);
     shown += target(begin) ? part : "[[" + part + "]]";
     begin = end;
   }
