@@ -22,6 +22,16 @@ inline int8_t to_code(float v) {
   return static_cast<int8_t>(static_cast<int32_t>(__builtin_rintf(v)));
 }
 
+/// To nearest, ties as the grid says.
+STERNA_INLINE Float8 round_as(const UniformGrid& by, const Float8& v) {
+  const Float8 even = round_even(v);
+  if (!by.half_away)
+    return even;
+  const Float8 rest = v - even;
+  const Float8 up = pick((rest == 0.5f) & (v > 0.0f), all(1), Float8{});
+  return even + up - pick((rest == -0.5f) & (v < 0.0f), all(1), Float8{});
+}
+
 /// Value of the code of v = w / alpha, in units of alpha.
 STERNA_INLINE Float8 stretched(const Float8& v, const StretchedGrid& by) {
   const Float8 code = round_even(clamp(v, all(-kStretch), all(kStretch)) * by.steps - by.shift);
@@ -30,24 +40,33 @@ STERNA_INLINE Float8 stretched(const Float8& v, const StretchedGrid& by) {
 
 }  // namespace
 
-void uniform_codes(
-    const float* w, int64_t n, const UniformGrid& grid, int32_t shift, int8_t* codes) {
+void uniform_codes(const float* w, int64_t n, const UniformGrid& grid, int32_t add, int8_t* codes) {
   const UniformGrid by = grid;
-  const auto add = static_cast<int8_t>(shift);
+  const auto more = static_cast<int8_t>(add);
+  if (by.half_away) {
+    for (int64_t i = 0; i < n; ++i)
+      codes[i] = static_cast<int8_t>(
+          static_cast<int8_t>(std::round(clamp_one(w[i] / by.scale - by.shift, by.lo, by.hi))) +
+          more);
+    return;
+  }
 #pragma GCC ivdep
   for (int64_t i = 0; i < n; ++i)
-    codes[i] = static_cast<int8_t>(to_code(clamp_one(w[i] / by.scale, by.lo, by.hi)) + add);
+    codes[i] =
+        static_cast<int8_t>(to_code(clamp_one(w[i] / by.scale - by.shift, by.lo, by.hi)) + more);
 }
 
 float uniform_error(const float* w, int64_t n, const UniformGrid& grid) {
   const UniformGrid by = grid;
+  // Absent weights must not miss: they are given a level.
+  const float level = (clamp_one(0, by.lo, by.hi) + by.shift) * by.scale;
   Float8 lanes[2] = {};
   for_eights(
       n, [&](int64_t i, int64_t count, int half) __attribute__((always_inline)) {
-        const Float8 x = load(w + i, count);
-        const Float8 q = round_even(clamp(x / by.scale, all(by.lo), all(by.hi)));
-        const Float8 miss = q * by.scale - x;
-        lanes[half] += miss * miss;  // absent weights are 0, and 0 is a level
+        const Float8 x = load(w + i, count, level);
+        const Float8 q = round_as(by, clamp(x / by.scale - by.shift, all(by.lo), all(by.hi)));
+        const Float8 miss = (q + by.shift) * by.scale - x;
+        lanes[half] += miss * miss;
       });
   return add_lanes(lanes);
 }
@@ -62,7 +81,7 @@ UniformGradient uniform_gradient(
         const Float8 up = load(g + i, count);
         const Float8 v = load(w + i, count) / by.scale;
         // One step beyond the grid is as far outside as any.
-        const Float8 rounded = round_even(clamp(v, all(by.lo - 1), all(by.hi + 1)));
+        const Float8 rounded = round_as(by, clamp(v, all(by.lo - 1), all(by.hi + 1)));
         const Float8 q = clamp(rounded, all(by.lo), all(by.hi));
         const Int8 inside = rounded == q;
         const Float8 through = pick(inside, up, Float8{});
@@ -71,6 +90,73 @@ UniformGradient uniform_gradient(
         store(dw + i, count, through);
       });
   return {add_lanes(scale), add_lanes(outside)};
+}
+
+float clamped_gradient(
+    const float* w, const float* g, int64_t n, const UniformGrid& grid, float* dw) {
+  const UniformGrid by = grid;
+  Float8 lanes[2] = {};
+  for_eights(
+      n, [&](int64_t i, int64_t count, int half) __attribute__((always_inline)) {
+        const Float8 up = load(g + i, count);
+        const Float8 v = load(w + i, count) / by.scale;
+        const Float8 at = v - by.shift;
+        const Float8 clamped = clamp(at, all(by.lo), all(by.hi));
+        const Int8 inside = clamped == at;
+        const Float8 value = round_as(by, clamped) + by.shift;
+        lanes[half] += up * pick(inside, value - v, value);
+        store(dw + i, count, pick(inside, up, Float8{}));
+      });
+  return add_lanes(lanes);
+}
+
+void sign_codes(const float* w, int64_t n, int8_t* codes) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i)
+    codes[i] = static_cast<int8_t>(w[i] < 0 ? -1 : 0);
+}
+
+float sign_gradient(
+    const float* w, const float* g, int64_t n, float alpha, float of_zero, float* dw) {
+  Float8 lanes[2] = {};
+  for_eights(
+      n, [&](int64_t i, int64_t count, int half) __attribute__((always_inline)) {
+        const Float8 up = load(g + i, count);
+        const Float8 x = load(w + i, count);
+        const Float8 positive = pick(x > 0.0f, all(1), all(of_zero));
+        lanes[half] += up * pick(x < 0.0f, all(-1), positive);
+        store(dw + i, count, pick(magnitude(x / alpha) <= 1.0f, up, Float8{}));
+      });
+  return add_lanes(lanes);
+}
+
+ClipGradient clip_gradient(
+    const float* w, const float* g, int64_t n, const ClipRange& range, float* dw) {
+  const ClipRange by = range;
+  Float8 below[2] = {};
+  Float8 above[2] = {};
+  for_eights(
+      n, [&](int64_t i, int64_t count, int half) __attribute__((always_inline)) {
+        const Float8 up = load(g + i, count);
+        const Float8 x = load(w + i, count);
+        const Int8 over = by.closed ? x > by.hi : x >= by.hi;
+        const Int8 under = by.closed ? x < by.lo : x <= by.lo;
+        above[half] += pick(over, up, Float8{});
+        below[half] += pick(under, up, Float8{});
+        store(dw + i, count, pick(over | under, Float8{}, up));
+      });
+  return {add_lanes(below), add_lanes(above)};
+}
+
+void level_codes(
+    const float* w, int64_t n, float scale, const float* thresholds, int64_t count, int8_t* codes) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float v = w[i] / scale;
+    int code = 0;
+    for (int64_t t = 0; t < count; ++t)
+      code += v > thresholds[t] ? 1 : 0;
+    codes[i] = static_cast<int8_t>(code);
+  }
 }
 
 void stretched_codes(const float* w, int64_t n, const StretchedGrid& grid, int8_t* codes) {

@@ -22,6 +22,16 @@ float sum_abs(const float* x, int64_t n, float clip) {
   return add_lanes(lanes);
 }
 
+float sum_squares(const float* x, int64_t n) {
+  Float8 lanes[2] = {};
+  for_eights(
+      n, [&](int64_t i, int64_t count, int half) __attribute__((always_inline)) {
+        const Float8 v = load(x + i, count);
+        lanes[half] += v * v;
+      });
+  return add_lanes(lanes);
+}
+
 MinMax min_max(const float* x, int64_t n) {
   if (n == 0)
     return {};

@@ -24,6 +24,8 @@ float sum(const float* x, int64_t n);
 /// Sum of min(|x|, clip).
 float sum_abs(const float* x, int64_t n, float clip);
 
+float sum_squares(const float* x, int64_t n);
+
 MinMax min_max(const float* x, int64_t n);
 
 /// Elements whose min(|x|, clip) lies above `threshold` (strictly).

@@ -142,11 +142,11 @@ class AffineLearned final : public Quantizer {
  private:
   template <class Error>
   AsymGrid first_grid(const AsymExtent& full, int64_t weights, const Error& error) const {
-    if (init_ == Init::kMean)
-      return codes_.mean_grid(full, weights);
+    if (init_ == Init::kMean || init_ == Init::kGaussian)
+      return codes_.mean_grid(init_, full, weights);
     const float whole = std::clamp((full.max - full.min) / codes_.top(), kLeastScale, kMostScale);
-    if (init_ == Init::kMse) {
-      const auto found = codes_.search(full, whole, error);
+    if (searches(init_)) {
+      const auto found = codes_.search(init_, full, whole, error);
       return {found.fraction * whole, found.zero};
     }
     return {whole, -std::rint(full.min / whole)};

@@ -48,11 +48,57 @@ kernels::FloatType float_type(at::ScalarType dtype) {
   }
 }
 
-/// levels[code] * scale, as a detour over fp32 for every dtype.
+void check_levels(const Encoded& e) {
+  const Tensor& t = e.levels;
+  TORCH_CHECK(t.defined() && (t.dim() == 1 || t.dim() == 2) && t.scalar_type() == at::kFloat &&
+                  t.is_contiguous(),
+              "decode: expected levels fp32 [L] or [R, L]");
+  TORCH_CHECK((t.dim() == 2) == e.zeros.defined(),
+              "decode: a choice of rows of levels needs rows, and rows a choice");
+  TORCH_CHECK(!e.scales_below.defined() ||
+                  (e.scales_below.sizes() == e.scales.sizes() && e.scales_below.is_contiguous()),
+              "decode: scales below zero ",
+              e.scales_below.sizes(),
+              " differ from scales ",
+              e.scales.sizes());
+}
+
+/// levels[code] * scale of the rows begin .. end.
+template <class Value>
+void decode_level_rows(const Encoded& e, int64_t begin, int64_t end, Value* out) {
+  const int64_t k = e.codes.size(1);
+  const int64_t per_row = k / e.group;
+  const bool shared = e.scales.numel() == 1;
+  const auto* codes = e.codes.const_data_ptr<int8_t>();
+  const auto* scales = e.scales.const_data_ptr<float>();
+  const auto* below = e.scales_below.defined() ? e.scales_below.const_data_ptr<float>() : scales;
+  const auto* rows = e.zeros.defined() ? e.zeros.const_data_ptr<float>() : nullptr;
+  const int64_t length = e.levels.size(-1);
+  const auto* levels = e.levels.const_data_ptr<float>();
+  for (int64_t run = begin * per_row; run < end * per_row; ++run) {
+    const int64_t at = shared ? 0 : run;
+    const auto* table = levels + (rows != nullptr ? static_cast<int64_t>(rows[at]) * length : 0);
+    for (int64_t i = run * e.group; i < (run + 1) * e.group; ++i) {
+      const float level = table[codes[i] - e.code_min];
+      out[i] = static_cast<Value>(level * (level < 0 ? below[at] : scales[at]));
+    }
+  }
+}
+
 void decode_levels(const Encoded& e, Tensor& out) {
-  const Tensor scales = e.scales.numel() == 1 ? e.scales : e.scales.repeat_interleave(e.group, 1);
-  const Tensor picked = e.levels.index({(e.codes.to(at::kLong) - e.code_min)});
-  out.copy_(picked * scales);
+  check_levels(e);
+  at::parallel_for(0, e.codes.size(0), kRowsPerTask, [&](int64_t begin, int64_t end) {
+    switch (out.scalar_type()) {
+      case at::kFloat:
+        return decode_level_rows(e, begin, end, out.mutable_data_ptr<float>());
+      case at::kBFloat16:
+        return decode_level_rows(e, begin, end, out.mutable_data_ptr<at::BFloat16>());
+      case at::kHalf:
+        return decode_level_rows(e, begin, end, out.mutable_data_ptr<at::Half>());
+      default:
+        TORCH_CHECK(false, "decode: expected fp32, bf16 or fp16, got ", out.scalar_type());
+    }
+  });
 }
 
 void decode_affine(const Encoded& e, Tensor& out) {
@@ -102,11 +148,13 @@ double bits_per_weight(const Encoded& encoded) {
     return static_cast<double>(encoded.bits);
   const auto scale_bits = 8.0 * static_cast<double>(c10::elementSize(encoded.scale_dtype));
   double extra = static_cast<double>(encoded.scales.numel()) * scale_bits;
+  if (encoded.scales_below.defined())
+    extra += static_cast<double>(encoded.scales_below.numel()) * scale_bits;
   // An integer zero point is stored like a code.
-  if (encoded.zeros.defined())
-    extra += static_cast<double>(encoded.zeros.numel() * encoded.bits);
-  if (encoded.levels.defined())
-    extra += static_cast<double>(encoded.levels.numel()) * scale_bits;
+  if (encoded.zeros.defined()) {
+    const bool codes = at::equal(encoded.zeros, encoded.zeros.round());
+    extra += static_cast<double>(encoded.zeros.numel() * (codes ? encoded.bits : 32));
+  }
   return static_cast<double>(encoded.bits) + extra / weights;
 }
 

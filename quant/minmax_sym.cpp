@@ -6,7 +6,11 @@
 //   dw    = g; with clip_val: w is clamped to +-clip_val first, dw = g where |w| < clip_val
 //
 // The published code multiplies by the reciprocal of the scale; we divide, as export and kernels
-// do. `clip` is 1, or (init = "mse") found once per scale by a search for the least squared error.
+// do. official_kept_mean takes the range of kd-qat-large-enc (EMNLP 2022) for 4 bits and more:
+// t = mean of |w| over |w| > mean|w|, scale = 2 t / (2^bits - 1). Weights of t and more lie on a
+// tie there and become +-2^(bits-1) or one less, as the last bit of t decides; here always one
+// less. `clip` is 1, or (init = "mse") found once per scale by a search for the least squared
+// error.
 
 #include <limits>
 #include <string>
@@ -24,10 +28,14 @@ struct Extent {
   float min = 0;
   float max = 0;
   double sum_abs = 0;
+  double kept_sum = 0;  // of |w| above mean |w|
+  int64_t kept = 0;
   void merge(const Extent& other) {
     min = std::min(min, other.min);
     max = std::max(max, other.max);
     sum_abs += other.sum_abs;
+    kept_sum += other.kept_sum;
+    kept += other.kept;
   }
 };
 
@@ -38,6 +46,7 @@ class MinmaxSym final : public Quantizer {
     int64_t group = 0;
     std::string init = "absmax";
     bool full_range = false;
+    bool official_kept_mean = false;
     double clip_val = 0;
     std::string scale_dtype = "bf16";
 
@@ -45,8 +54,11 @@ class MinmaxSym final : public Quantizer {
     void fields(Visitor& v) {
       v("bits", bits, "bits of a code", recipes::Range<int64_t>{2, 8});
       visit_group(v, group);
-      v("init", init, "range: largest weight, mean |w|, or search for least error", kInits);
+      visit_init(v, init);
       v("full_range", full_range, "also use the code -2^(bits-1)");
+      v("official_kept_mean",
+        official_kept_mean,
+        "range: mean of the |w| above mean |w| (kd-qat-large-enc, 4 bits and more)");
       v("clip_val",
         clip_val,
         "clamp weights to +- this first, no gradient beyond (TernaryBERT: 2.5); 0 = do not",
@@ -62,22 +74,26 @@ class MinmaxSym final : public Quantizer {
         clip_val_(config.clip_val > 0 ? static_cast<float>(config.clip_val)
                                       : std::numeric_limits<float>::infinity()),
         hi_(static_cast<float>((int64_t{1} << (config.bits - 1)) - 1)),
-        lo_(config.full_range ? -hi_ - 1 : -hi_) {}
+        lo_(config.full_range ? -hi_ - 1 : -hi_) {
+    if (config.official_kept_mean && init_ != Init::kAbsmax)
+      throw recipes::UserError(
+          "minmax_sym: official_kept_mean is a range of its own; leave init = \"absmax\"");
+  }
 
   void allocate(const Tensor& w) override {
-    if (init_ == Init::kMse)
+    if (searches(init_))
       clip_ = at::ones(Groups("minmax_sym", w, config_.group).scales_shape());
   }
 
   void init(const Tensor& w) override {
-    if (init_ != Init::kMse)
+    if (!searches(init_))
       return;
     allocate(w);
     const Groups groups("minmax_sym", w, config_.group);
     auto* clip = clip_.mutable_data_ptr<float>();
     const float* x = w.const_data_ptr<float>();
     const auto search = [&](const Extent& full, int64_t at, const auto& error) {
-      clip[at] = search_fraction(1.0f, [&](float fraction) {
+      clip[at] = search_fraction(init_, 1.0f, [&](float fraction) {
         return error(kernels::UniformGrid{scale_of(full, groups, fraction), lo_, hi_});
       });
     };
@@ -108,14 +124,26 @@ class MinmaxSym final : public Quantizer {
     auto* codes = e.codes.mutable_data_ptr<int8_t>();
     auto* scales = e.scales.mutable_data_ptr<float>();
     const int64_t n = groups.length();
-    groups.by_scale([&](const Run& run) { return extent(x + run.at, n); },
-                    [&](const Extent& full, int64_t at) {
-                      scales[at] = scale_of(full, groups, clip != nullptr ? clip[at] : 1.0f);
-                    },
-                    [&](const Run& run) {
-                      const kernels::UniformGrid grid{scales[run.scale], lo_, hi_};
-                      kernels::uniform_codes(x + run.at, n, grid, /*shift=*/0, codes + run.at);
-                    });
+    const double whole_sum = config_.official_kept_mean && groups.whole()
+                                 ? groups.total([&](const Run& run) {
+                                     return kernels::sum_abs(x + run.at, n, clip_val_);
+                                   })
+                                 : 0.0;
+    const auto measure = [&](const Run& run) {
+      Extent full = extent(x + run.at, n);
+      if (config_.official_kept_mean)
+        add_kept(x + run.at, n, groups, whole_sum, full);
+      return full;
+    };
+    groups.by_scale(
+        measure,
+        [&](const Extent& full, int64_t at) {
+          scales[at] = scale_of(full, groups, clip != nullptr ? clip[at] : 1.0f);
+        },
+        [&](const Run& run) {
+          const kernels::UniformGrid grid{scales[run.scale], lo_, hi_};
+          kernels::uniform_codes(x + run.at, n, grid, /*shift=*/0, codes + run.at);
+        });
     return e;
   }
 
@@ -149,17 +177,32 @@ class MinmaxSym final : public Quantizer {
   Extent extent(const float* x, int64_t n) const {
     const kernels::MinMax ends = kernels::min_max(x, n);
     Extent full{std::max(ends.min, -clip_val_), std::min(ends.max, clip_val_), 0};
-    if (init_ == Init::kMean)
+    if (init_ == Init::kMean || init_ == Init::kGaussian)
       full.sum_abs = kernels::sum_abs(x, n, clip_val_);
     return full;
   }
 
+  void add_kept(
+      const float* x, int64_t n, const Groups& groups, double whole_sum, Extent& full) const {
+    const double sum =
+        groups.whole() ? whole_sum : static_cast<double>(kernels::sum_abs(x, n, clip_val_));
+    const auto count = static_cast<double>(std::max<int64_t>(groups.weights_per_scale(), 1));
+    const auto mean = static_cast<float>(sum / count);
+    const kernels::Kept kept = kernels::sum_abs_above(x, n, clip_val_, mean);
+    full.kept_sum = kept.sum;
+    full.kept = kept.count;
+  }
+
   float scale_of(const Extent& full, const Groups& groups, float clip) const {
+    if (config_.official_kept_mean && full.kept > 0) {
+      const auto mean = static_cast<float>(full.kept_sum / static_cast<double>(full.kept));
+      return round_scale(2 * mean / static_cast<float>((int64_t{1} << config_.bits) - 1), dtype_);
+    }
     const float reach = std::max(full.min / lo_, full.max / hi_);
-    if (init_ != Init::kMean)
+    if (init_ != Init::kMean && init_ != Init::kGaussian)
       return round_scale(clip * reach, dtype_);
     const auto count = static_cast<double>(groups.weights_per_scale());
-    const float step = gaussian_step(max_levels()) * static_cast<float>(full.sum_abs / count);
+    const float step = mean_step(init_, max_levels()) * static_cast<float>(full.sum_abs / count);
     return round_scale(std::min(step, reach), dtype_);
   }
 

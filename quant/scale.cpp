@@ -1,6 +1,7 @@
 #include "quant/scale.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -9,6 +10,10 @@ namespace sterna::quant {
 Init parse_init(const std::string& text) {
   if (text == "mean")
     return Init::kMean;
+  if (text == "gaussian")
+    return Init::kGaussian;
+  if (text == "clip_search")
+    return Init::kClipSearch;
   return text == "mse" ? Init::kMse : Init::kAbsmax;
 }
 
@@ -51,6 +56,13 @@ float gaussian_step(int64_t levels) {
     if (count == levels)
       return step;
   TORCH_CHECK(false, "gaussian_step: no entry for ", levels, " levels");
+}
+
+float mean_step(Init init, int64_t levels) {
+  if (init == Init::kGaussian)
+    return gaussian_step(levels);
+  const int64_t top = std::max<int64_t>((levels - 1) / 2, 1);
+  return 2 / std::sqrt(static_cast<float>(top));
 }
 
 }  // namespace sterna::quant

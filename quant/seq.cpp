@@ -56,7 +56,7 @@ class Seq final : public Quantizer {
         "2: four levels; 0: three levels, as ParetoQ calls ternary; 1 is not offered",
         recipes::Range<int64_t>{0, 2});
       visit_group(v, group);
-      v("init", init, "first scale: largest weight, mean |w|, or search for least error", kInits);
+      visit_init(v, init);
       v("saturation",
         saturation,
         "scale's gradient beyond the grid at three levels: 1 (official) or 2/3 (exact)",
@@ -170,14 +170,15 @@ class Seq final : public Quantizer {
   float first_alpha(const Extent& full, int64_t weights, const Error& error) const {
     // Largest range that can pay: the outer level reaches the largest weight.
     constexpr float kWidest = 1.5f;
-    if (init_ == Init::kMean) {
+    if (init_ == Init::kMean || init_ == Init::kGaussian) {
       const double count = static_cast<double>(std::max<int64_t>(weights, 1));
-      return gaussian_step(max_levels()) * grid_.steps * static_cast<float>(full.sum_abs / count);
+      return mean_step(init_, max_levels()) * grid_.steps *
+             static_cast<float>(full.sum_abs / count);
     }
     if (init_ == Init::kAbsmax)
       return full.abs_max;
     const float fraction = search_fraction(
-        kWidest, [&](float tried) { return error(grid_in_use(tried * full.abs_max)); });
+        init_, kWidest, [&](float tried) { return error(grid_in_use(tried * full.abs_max)); });
     return fraction * full.abs_max;
   }
 

@@ -41,6 +41,14 @@ inline std::map<std::string, quant::Encoded> toy_encoded() {
   levels.grid = quant::Grid::kLevels;
   levels.levels = std::get<0>(at::randn({16}).sort());
   encoded["layers.0.levels.weight"] = levels;
+  quant::Encoded tables = toy_codes(4, 12, 3, at::kHalf);
+  tables.grid = quant::Grid::kLevels;
+  tables.code_min = 0;
+  tables.codes = (tables.codes + 4).to(at::kChar);
+  tables.levels = std::get<0>(at::randn({5, 8}).sort());
+  tables.zeros = at::randint(0, 5, {4, 2}, at::kInt).to(at::kFloat);
+  tables.scales_below = (at::rand({4, 2}) + 0.01).to(at::kHalf).to(at::kFloat);
+  encoded["layers.0.tables.weight"] = tables;
   quant::Encoded one = toy_codes(3, 10, 8, at::kBFloat16);
   one.group = 10;
   one.scales = at::full({1, 1}, 0.5);

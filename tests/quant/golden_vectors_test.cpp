@@ -71,6 +71,55 @@ TEST(GoldenRow, MinmaxSymLeavesOutOrTakesInTheLowestCode) {
   EXPECT_LT(error(values("minmax_sym", "bits = 3, full_range = true", low), low), 1e-6);
 }
 
+TEST(GoldenRow, AbsmeanTakesTheMeanAsItsOnlyLevel) {
+  // mean|w| = .40625, threshold half of it.
+  constexpr float kMean = .40625f;
+  EXPECT_LT(
+      error(values("absmean", "group = 0"), row({kMean, 0, kMean, -kMean, 0, 0, kMean, -kMean})),
+      1e-6);
+}
+
+TEST(GoldenRow, PactsGradientsAreTheSpecifications) {
+  // gamma = 1: alpha = .40625, S = .159375 / .40625, the mean adds S / 8 times the sign.
+  const auto pact = make("pact", kExact + ", gamma = 1");
+  pact->init(w());
+  const Gradients back = pact->backward(w(), row({1, 2, -1, .5f, 3, -2, 1, -1}));
+  EXPECT_NEAR(back.params[0].item<float>(), .159375f, 1e-6);
+  EXPECT_LT(error(back.w,
+                  row({.049038f,
+                       1.950962f,
+                       -.950962f,
+                       -.049038f,
+                       3.049038f,
+                       -2.049038f,
+                       .049038f,
+                       -1.049038f})),
+            1e-6);
+}
+
+TEST(GoldenRow, LlmQatAtTwoBitsHasTheGridOfSeqOnAStatistic) {
+  // alpha = 2 mean|w| = .8125: levels +-.203125, +-.609375.
+  constexpr float kInner = .203125f;
+  constexpr float kOuter = .609375f;
+  EXPECT_LT(error(values("llm_qat", "bits = 2"),
+                  row({kOuter, -kInner, kInner, -kOuter, kInner, -kInner, kOuter, -kInner})),
+            1e-6);
+}
+
+TEST(GoldenRow, DintHasHalfStepsAboutZero) {
+  // R = 6, s = .15.
+  EXPECT_LT(error(values("dint", "symmetric = true"),
+                  row({.9f, -.075f, .3f, -.75f, .075f, -.15f, .6f, -.45f})),
+            1e-6);
+}
+
+TEST(GoldenRow, Balanced2HasFourLevelsAndNoZero) {
+  // absmax: step .9 / 1.5 = .6, levels +-.3, +-.9.
+  EXPECT_LT(error(values("balanced2", "init = \"absmax\""),
+                  row({.9f, -.3f, .3f, -.9f, .3f, -.3f, .9f, -.3f})),
+            1e-6);
+}
+
 TEST(GoldenRow, ABf16ScaleIsTheRoundedFp32Scale) {
   const auto twn = make("twn");
   // .58 = 1.16 * 2^-1; 1.16 * 128 = 148.48 -> 148 / 128 / 2.

@@ -1,70 +1,9 @@
 // Values and gradients against the authors' published code (data/qat_cases), to 1e-5.
 
-#include <fstream>
-#include <map>
-
-#include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
-
-#include "quant/quantizer.h"
-#include "tests/quant/quantizer_support.h"
-#include "tests/support/data.h"
-#include "trainer/io/safetensors.h"
+#include "tests/quant/reference_cases.h"
 
 namespace sterna::quant {
 namespace {
-
-constexpr double kTolerance = 1e-5;
-const std::string kExact = "scale_dtype = \"fp32\", ";
-
-/// The tensors of one case, and its parameters.
-struct Case {
-  std::string name;
-  nlohmann::json params;
-  std::map<std::string, Tensor> tensors;
-
-  const Tensor& at(const std::string& tensor) const { return tensors.at(tensor); }
-  bool has(const std::string& tensor) const { return tensors.count(tensor) > 0; }
-  bool starts_with(const std::string& prefix) const { return name.rfind(prefix, 0) == 0; }
-  std::string bits() const { return "bits = " + std::to_string(params.at("bits").get<int>()); }
-};
-
-Tensor to_tensor(const io::TensorView& view) {
-  std::vector<float> values(view.elements());
-  io::to_float(view, values);
-  return at::tensor(values).view(view.shape);
-}
-
-std::vector<Case> cases_of(const std::string& file) {
-  const auto folder = tests::data_dir() / "qat_cases";
-  std::ifstream in(folder / "cases.json");
-  const auto all = nlohmann::json::parse(in).at("files").at(file);
-  const auto tensors = io::open_safetensors(folder / (file + ".safetensors"));
-  std::vector<Case> result;
-  for (const auto& [name, entry] : all.items()) {
-    Case c{name, entry.at("params"), {}};
-    for (const auto& [tensor, shape] : entry.at("tensors").items()) {
-      (void)shape;
-      c.tensors[tensor] = to_tensor(tensors->at(name + "/" + tensor));
-    }
-    result.push_back(std::move(c));
-  }
-  return result;
-}
-
-void expect_near(const Tensor& found, const Tensor& expected, const Case& c, const char* what) {
-  Tensor difference = (found.reshape(-1) - expected.reshape(-1)).abs();
-  if (c.has("fragile"))
-    difference = difference * (c.at("fragile").reshape(-1) == 0);
-  EXPECT_LE(largest(difference), kTolerance * largest(expected)) << c.name << ": " << what;
-}
-
-void expect_values_and_dw(const Quantizer& quantizer, const Case& c, const Tensor& w) {
-  expect_near(decode(quantizer.encode(w)), c.at("wq"), c, "wq");
-  const Tensor g = c.at("g").reshape(w.sizes()).contiguous();
-  const Gradients back = quantizer.backward(w, g);
-  expect_near(back.w, c.at("dw"), c, "dw");
-}
 
 TEST(ReferenceCases, TwnAgreesWithTsldAndTernaryBert) {
   STERNA_REQUIRE_DATA("qat_cases/cases.json");
@@ -155,19 +94,62 @@ TEST(ReferenceCases, MinmaxSymAgreesWithTernaryBert) {
   for (const Case& c : cases_of("wq_minmax")) {
     if (!c.starts_with("sym"))
       continue;
-    const std::string scope = c.params.at("scope");
-    const Tensor& given = c.at("w");
-    // One scale per [batch, head] plane: a plane becomes a row.
-    const int64_t rows =
-        scope == "batch_head" ? given.size(0) * given.size(1) : given.numel() / given.size(-1);
-    const Tensor w = given.reshape({rows, -1}).contiguous();
-    const auto sym = make("minmax_sym",
-                          kExact + c.bits() + ", group = " + (scope == "tensor" ? "-1" : "0") +
-                              ", clip_val = " + c.params.at("clip").dump());
-    expect_values_and_dw(*sym, c, w);
+    const auto sym =
+        make("minmax_sym",
+             kExact + c.bits() + ", group = " + (c.params.at("scope") == "tensor" ? "-1" : "0") +
+                 ", clip_val = " + c.params.at("clip").dump());
+    expect_values_and_dw(*sym, c, matrix_of(c));
     ++compared;
   }
   EXPECT_GT(compared, 0);
+}
+
+TEST(ReferenceCases, MinmaxSymAgreesWithTheEncoderRepositorysKeptMean) {
+  STERNA_REQUIRE_DATA("qat_cases/cases.json");
+  int compared = 0;
+  for (const Case& c : cases_of("wq_minmax")) {
+    if (!c.starts_with("mx"))
+      continue;
+    const auto sym =
+        make("minmax_sym",
+             kExact + c.bits() + ", " + group_of(c) +
+                 ", official_kept_mean = true, clip_val = " + c.params.at("clip").dump());
+    expect_values_and_dw(*sym, c, c.at("w"));
+    ++compared;
+  }
+  EXPECT_EQ(compared, 4);
+}
+
+TEST(ReferenceCases, MinmaxAsymAgreesWithTernaryBert) {
+  STERNA_REQUIRE_DATA("qat_cases/cases.json");
+  int compared = 0;
+  for (const Case& c : cases_of("wq_minmax")) {
+    if (!c.starts_with("asymnorm"))
+      continue;
+    const auto asym =
+        make("minmax_asym",
+             kExact + c.bits() + ", group = " + (c.params.at("scope") == "tensor" ? "-1" : "0") +
+                 ", zero = \"float\", clip_val = " + c.params.at("clip").dump());
+    expect_values_and_dw(*asym, c, matrix_of(c));
+    ++compared;
+  }
+  EXPECT_EQ(compared, 14);
+}
+
+TEST(ReferenceCases, MinmaxAsymAgreesWithBitDistiller) {
+  STERNA_REQUIRE_DATA("qat_cases/cases.json");
+  int compared = 0;
+  for (const Case& c : cases_of("wq_asym_group")) {
+    if (!c.starts_with("bitdistiller_b"))
+      continue;
+    const auto asym =
+        make("minmax_asym",
+             kExact + c.bits() + ", group = " + std::to_string(c.params.at("group").get<int>()) +
+                 ", official_range_gradient = true, official_rounding = true");
+    expect_values_and_dw(*asym, c, c.at("w"));
+    ++compared;
+  }
+  EXPECT_EQ(compared, 5);
 }
 
 TEST(ReferenceCases, TheSpecificationsVectorGivesTheOfficialResults) {
@@ -182,6 +164,15 @@ TEST(ReferenceCases, TheSpecificationsVectorGivesTheOfficialResults) {
   check("seq", "bits = 2", "seq2");
   check("seq", "bits = 0", "seq_ternary");
   check("minmax_asym", "bits = 2, group = 8", "asym2");
+  check("absmean", "group = -1", "absmean");
+  check("pact", "gamma = 1", "pact_gamma1");
+  check("pact", "gamma = 0.7", "pact_gamma0.7");
+  check("llm_qat", "bits = 2", "llmqat2");
+  const auto pact = make("pact", kExact + "gamma = 1");
+  pact->init(w);
+  const Gradients back = pact->backward(w, c.at("pact_g"));
+  expect_near(back.w, c.at("pact_dw"), c, "pact_dw");
+  expect_near(back.params[0], c.at("pact_dgamma"), c, "pact_dgamma");
 }
 
 }  // namespace

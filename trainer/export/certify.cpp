@@ -167,10 +167,13 @@ class Comparison {
       report("tensor " + name + ": its scheme is not the one it was trained with");
     same(name, "codes", a.codes, b.codes);
     same(name, "scales", a.scales, b.scales);
+    same(name, "scales_below", a.scales_below, b.scales_below);
     same(name, "zeros", a.zeros, b.zeros);
     same(name, "levels", a.levels, b.levels);
     entry["codes_sha256"] = hash_of(b.codes);
     entry["scales_sha256"] = hash_of(b.scales);
+    if (b.scales_below.defined())
+      entry["scales_below_sha256"] = hash_of(b.scales_below);
     if (b.zeros.defined())
       entry["zeros_sha256"] = hash_of(b.zeros);
     if (b.levels.defined())

@@ -24,14 +24,23 @@ bool fits_codes(const at::Tensor& zeros, const quant::Encoded& e) {
          !at::signbit(zeros).logical_and(zeros == 0).any().item<bool>();
 }
 
-json add_codes(const std::string& name, const quant::Encoded& e, TensorList& list) {
-  TORCH_CHECK(e.scales.dim() == 2, "export: ", name, " has scales ", e.scales.sizes());
-  list.add(name + ".codes", quant::pack_codes(e.codes.contiguous(), e.bits, e.code_min));
-  list.add(name + ".scales", e.scales.to(e.scale_dtype));
-  TORCH_CHECK(same_bits(e.scales.to(e.scale_dtype).to(at::kFloat), e.scales.to(at::kFloat)),
-              "export: scales of ",
+void add_scales(const std::string& name,
+                const at::Tensor& scales,
+                at::ScalarType dtype,
+                TensorList& list) {
+  TORCH_CHECK(scales.dim() == 2, "export: ", name, " are ", scales.sizes());
+  list.add(name, scales.to(dtype));
+  TORCH_CHECK(same_bits(scales.to(dtype).to(at::kFloat), scales.to(at::kFloat)),
+              "export: ",
               name,
               " are not rounded to their declared dtype");
+}
+
+json add_codes(const std::string& name, const quant::Encoded& e, TensorList& list) {
+  list.add(name + ".codes", quant::pack_codes(e.codes.contiguous(), e.bits, e.code_min));
+  add_scales(name + ".scales", e.scales, e.scale_dtype, list);
+  if (e.scales_below.defined())
+    add_scales(name + ".scales_below", e.scales_below, e.scale_dtype, list);
   std::string zeros = "none";
   if (e.zeros.defined()) {
     const bool packed = fits_codes(e.zeros, e);
@@ -43,15 +52,18 @@ json add_codes(const std::string& name, const quant::Encoded& e, TensorList& lis
   const bool levels = e.grid == quant::Grid::kLevels;
   if (levels)
     list.add(name + ".levels", e.levels.to(at::kFloat));
-  return {{"storage", "codes"},
-          {"shape", e.codes.sizes().vec()},
-          {"grid", levels ? "levels" : "affine"},
-          {"bits", e.bits},
-          {"code_min", e.code_min},
-          {"group", e.group},
-          {"offset", e.offset},
-          {"scale_dtype", io::dtype_name(file_dtype(e.scale_dtype))},
-          {"zeros", zeros}};
+  json entry = {{"storage", "codes"},
+                {"shape", e.codes.sizes().vec()},
+                {"grid", levels ? "levels" : "affine"},
+                {"bits", e.bits},
+                {"code_min", e.code_min},
+                {"group", e.group},
+                {"offset", e.offset},
+                {"scale_dtype", io::dtype_name(file_dtype(e.scale_dtype))},
+                {"zeros", zeros}};
+  if (e.scales_below.defined())
+    entry["scales_below"] = true;
+  return entry;
 }
 
 /// The smallest type that holds `w` exactly; else fp32 for vectors (norms, biases: they are

@@ -12,7 +12,8 @@ constexpr int64_t kFewRows = 8;
 
 double trial_bits(quant::Quantizer& quantizer, int64_t rows, int64_t columns) {
   const int64_t tried = std::min(rows, kFewRows);
-  const Tensor w = at::zeros({tried, columns}, at::kFloat);
+  // Not zeros: a float zero point that happens to be whole would count as a code.
+  const Tensor w = at::arange(tried * columns, at::kFloat).sin_().view({tried, columns});
   quantizer.allocate(w);
   const quant::Encoded encoded = quantizer.encode(w);
   const double bits = quant::bits_per_weight(encoded);

@@ -78,7 +78,9 @@ void StoredQuantizers::require_scales(const quant::Encoded& encoded,
   const auto equal = [&](const Tensor& computed, const char* name) {
     return at::equal(computed, need(buffers_, quantizer_tensor(parameter, name)));
   };
-  const bool scales = equal(encoded.scales, kScalesInUse);
+  const bool scales =
+      equal(encoded.scales, kScalesInUse) &&
+      (!encoded.scales_below.defined() || equal(encoded.scales_below, kScalesBelowInUse));
   const bool zeros = !encoded.zeros.defined() || equal(encoded.zeros, kZerosInUse);
   if (!scales || !zeros)
     throw io::FileError(checkpoint_.string() + ": " + parameter + ": this program computes other " +

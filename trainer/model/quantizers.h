@@ -30,6 +30,7 @@ std::string quantizer_tensor(const std::string& parameter, const std::string& na
 
 /// Names, in checkpoints, of what encode() came to when they were written.
 constexpr const char* kScalesInUse = "scales_in_use";
+constexpr const char* kScalesBelowInUse = "scales_below_in_use";
 constexpr const char* kZerosInUse = "zeros_in_use";
 
 /// What the quantizers of a run's checkpoint had learned.

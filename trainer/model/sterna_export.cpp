@@ -48,6 +48,9 @@ class Fields {
   std::string text(const char* key) { return get(key, &json::is_string).get<std::string>(); }
   int64_t integer(const char* key) { return get(key, &json::is_number_integer).get<int64_t>(); }
   double number(const char* key) { return get(key, &json::is_number).get<double>(); }
+  bool flag(const char* key) {  // may be absent: false
+    return object_.contains(key) && get(key, &json::is_boolean).get<bool>();
+  }
 
   /// [N, K]
   std::pair<int64_t, int64_t> shape() {
@@ -212,33 +215,49 @@ class Reader {
     e.scale_dtype = dtype == "BF16" ? at::kBFloat16 : dtype == "F16" ? at::kHalf : at::kFloat;
   }
 
-  void read_scales(const std::string& name, Fields& fields, quant::Encoded& e) {
-    const at::Tensor stored = raw(name + ".scales");
+  at::Tensor scales_of(const std::string& name, const Fields& fields, const quant::Encoded& e) {
+    const at::Tensor stored = raw(name);
     const std::vector<int64_t> each = {e.codes.size(0), e.codes.size(1) / e.group};
     if (stored.scalar_type() != e.scale_dtype ||
         (stored.sizes() != each && stored.sizes() != std::vector<int64_t>{1, 1}))
       fields.fail("has scales of another shape or dtype than its scheme says");
-    e.scales = stored.to(at::kFloat);
+    return stored.to(at::kFloat);
+  }
+
+  void read_scales(const std::string& name, Fields& fields, quant::Encoded& e) {
+    e.scales = scales_of(name + ".scales", fields, e);
+    if (fields.flag("scales_below")) {
+      e.scales_below = scales_of(name + ".scales_below", fields, e);
+      if (e.grid != quant::Grid::kLevels || e.scales_below.sizes() != e.scales.sizes())
+        fields.fail("has scales below zero that its scheme has no use for");
+    }
     const std::string zeros = fields.text("zeros");
     if (zeros == "F32") {
-      e.zeros = raw(name + ".zeros", at::kFloat, stored.sizes());
+      e.zeros = raw(name + ".zeros", at::kFloat, e.scales.sizes());
     } else if (zeros == "packed") {
-      const int64_t columns = stored.size(1);
+      const int64_t columns = e.scales.size(1);
       const at::Tensor packed = raw(
-          name + ".zeros", at::kByte, {stored.size(0), quant::packed_row_bytes(columns, e.bits)});
+          name + ".zeros", at::kByte, {e.scales.size(0), quant::packed_row_bytes(columns, e.bits)});
       e.zeros = quant::unpack_codes(packed, columns, e.bits, e.code_min).to(at::kFloat);
     } else if (zeros != "none") {
       fields.fail("has the unknown storage of zeros '" + zeros + "'");
     }
   }
 
-  // decode() indexes levels by code, so a code beyond the table must not get through.
+  // decode() indexes levels by code, and their rows by zero, so neither may point beyond the table.
   void read_levels(const std::string& name, const Fields& fields, quant::Encoded& e) {
     e.levels = raw(name + ".levels");
-    const bool table = e.levels.dim() == 1 && e.levels.scalar_type() == at::kFloat;
+    const bool table =
+        e.levels.dim() == (e.zeros.defined() ? 2 : 1) && e.levels.scalar_type() == at::kFloat;
     if (!table ||
-        (e.codes.numel() > 0 && e.codes.max().item<int64_t>() - e.code_min >= e.levels.size(0)))
+        (e.codes.numel() > 0 && e.codes.max().item<int64_t>() - e.code_min >= e.levels.size(-1)))
       fields.fail("has codes beyond its table of levels");
+    const auto rows = static_cast<double>(e.levels.size(0));
+    if (e.zeros.defined() &&
+        !((e.zeros >= 0).logical_and(e.zeros < rows).logical_and(e.zeros == e.zeros.floor()))
+             .all()
+             .item<bool>())
+      fields.fail("has groups that choose a row beyond its table of levels");
   }
 
   fs::path path_;

@@ -24,7 +24,8 @@ namespace sterna::model {
 //       NAME.codes   U8 [N, ceil(K b / 8)]: little-endian bit stream a row of code - c
 //       (quant/pack.h) NAME.scales  scale_dtype [N, K / g], or [1, 1] where one serves all
 //       NAME.zeros   the shape of scales: F32, or U8 packed like codes where they are codes
-//       NAME.levels  F32 [L]
+//       NAME.levels  F32 [L], or [R, L] where zeros choose a group's row
+//       NAME.scales_below  as scales, where STORAGE says "scales_below": true; of levels below zero
 //       value = (code - zero) * scale, or levels[code - c] * scale; fp32, one product
 
 /// True where the folder holds a sterna.json.

@@ -36,6 +36,9 @@ Named scales_in_use(Student& student) {
       continue;
     const quant::Encoded encoded = slot.quantizer->encode(slot.master);
     result.emplace(model::quantizer_tensor(slot.name, model::kScalesInUse), encoded.scales);
+    if (encoded.scales_below.defined())
+      result.emplace(model::quantizer_tensor(slot.name, model::kScalesBelowInUse),
+                     encoded.scales_below);
     if (encoded.zeros.defined())
       result.emplace(model::quantizer_tensor(slot.name, model::kZerosInUse), encoded.zeros);
   }
