@@ -180,7 +180,7 @@ bool must_be_toml(std::string_view text) {
 }
 
 void mark_command_line(Value& value) {
-  value.place = {"command line", 0, 0};
+  value.place = {kCommandLine, 0, 0};
   for (Value& item : value.items)
     mark_command_line(item);
 }
@@ -190,7 +190,7 @@ std::optional<Value> as_toml(std::string_view text) {
   if (text.find_first_of("\r\n") != std::string_view::npos)
     return std::nullopt;
   try {
-    const Value table = parse_plain("x = " + std::string(text), "command line");
+    const Value table = parse_plain("x = " + std::string(text), kCommandLine);
     return table.items.size() == 1 && table.keys.front() == "x" ? std::optional(table.items.front())
                                                                 : std::nullopt;
   } catch (const RecipeError& error) {

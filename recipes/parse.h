@@ -8,6 +8,9 @@
 
 namespace sterna::recipes {
 
+/// The place of a value that an override gave.
+inline constexpr const char* kCommandLine = "command line";
+
 /// Reads TOML text, its `include` lists followed and merged. `origin` names the text in messages;
 /// includes are relative to its folder.
 /// @throws RecipeError  with file:line:column

@@ -121,6 +121,12 @@ bool Value::is_table_list() const {
          std::all_of(items.begin(), items.end(), [](const Value& v) { return v.is(Kind::kTable); });
 }
 
+const std::string* Value::as_text() const {
+  if (is(Kind::kText))
+    return &text;
+  return typed.empty() ? nullptr : &typed;
+}
+
 const Value* Value::find(std::string_view key) const {
   if (!is(Kind::kTable))
     return nullptr;

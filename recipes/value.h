@@ -42,6 +42,10 @@ struct Value {
   /// True for a list that holds tables and nothing else.
   bool is_table_list() const;
 
+  /// The text that this is, or that a bare word of the command line was typed as: run.name=007.
+  /// Null for anything else.
+  const std::string* as_text() const;
+
   /// Null where this is no table or has no such key.
   const Value* find(std::string_view key) const;
   Value* find(std::string_view key);
