@@ -96,8 +96,11 @@ TEST(PublishFolder, MovesAFinishedFolderButNeverOntoAnExistingName) {
 TEST(Json, DuplicateKeysDeepNestingAndDamageAreRefusedWithTheByte) {
   EXPECT_NO_THROW(parse_json(R"({"a":{"x":1},"b":{"x":1}})", "f.json"));
   EXPECT_HAS(message_of<FileError>([] { parse_json(R"({"a":1,"b":{"c":1,"c":2}})", "f.json"); }),
-             "f.json: JSON names the key 'c' twice");
-  EXPECT_HAS(message_of<FileError>([] { parse_json(std::string(100, '['), "f.json"); }), "deeper");
+             "f.json: JSON names the key 'c' twice (at byte 21)");
+  EXPECT_HAS(message_of<FileError>([] { parse_json(R"({"a":1,"a":2})", "f.json", 100); }),
+             "twice (at byte 110)");
+  EXPECT_HAS(message_of<FileError>([] { parse_json(std::string(100, '['), "f.json"); }),
+             "deeper than 64 (at byte 66)");
   EXPECT_HAS(message_of<FileError>([] { parse_json("[1,]", "f.json", 100); }), "at byte 104");
 }
 
