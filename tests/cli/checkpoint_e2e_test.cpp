@@ -95,5 +95,31 @@ TEST_F(CheckpointArgument, AnIncompleteExportIsCalledThatWithWhatIsMissing) {
   }
 }
 
+TEST_F(CheckpointArgument, ADamagedExportIsRefusedByEveryVerbWithItsFile) {
+  for (const std::string format : {"sterna", "dense"}) {
+    const fs::path out = folder_ / format;
+    ASSERT_EQ(sterna({"export", path("runs/r"), "--format", format, "--out", out.string()}), kDone)
+        << err_;
+    const fs::path weights =
+        out / (format == "sterna" ? "sterna.safetensors" : "model.safetensors");
+    for (const fs::path& file : {weights, out / "config.json", out / "tokenizer.json"}) {
+      const std::string whole = read_file(file);
+      damage(file);
+      for (const auto& verb : verbs_on(out.string())) {
+        if (verb.front() == "verify" || verb.front() == "tokenize")
+          continue;  // what is verified is another export; ids need no weights
+        EXPECT_EQ(sterna(verb), kUserError) << verb.front() << " " << file;
+        EXPECT_HAS(err_, file.string() + ": damaged: SHA-256 is ");
+        EXPECT_HAS(err_, "copy the folder or write the export again");
+      }
+      tests::write_file(file, whole);
+    }
+    // The proof says that the answer is no, and where.
+    damage(weights);
+    EXPECT_EQ(sterna({"verify", out.string(), "--against", path("runs/r")}), kAnswerIsNo) << err_;
+    EXPECT_HAS(out_, "differ in 1 of ");
+  }
+}
+
 }  // namespace
 }  // namespace sterna::cli

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/support/program.h"
+#include "tests/support/temp_folder.h"
 #include "tests/support/tiny_model.h"
 #include "trainer/io/safetensors.h"
 
@@ -13,7 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 
 DecoderConfig config_of(bool tied) {
-  const tests::TemporaryFolder folder;
+  const tests::TempFolder folder;
   tests::TinyModel shape;
   shape.tied = tied;
   tests::write_tiny_model(folder.path(), shape);
@@ -112,7 +112,7 @@ class Stored : public testing::Test {
   const Tensor master_ = at::ones({3, 8});
 
  private:
-  const tests::TemporaryFolder folder_;
+  const tests::TempFolder folder_;
   Manifest manifest_;
   std::map<std::string, std::vector<std::pair<std::string, Tensor>>> kept_;
 };

@@ -19,13 +19,10 @@ void fill(const quant::Plan& plan, PlannedMatrix& m) {
   const std::string module = model::module_of(m.tensor);
   m.rule = plan.rule_of(module, m.place);
   m.scheme = plan.scheme_of(module, m.place);
-  m.bits_per_weight = kFullPrecisionBits;
-  const auto quantizer = plan.build(module, m.place);
-  if (quantizer == nullptr)
-    return;
-  m.bits = quantizer->bits();
-  m.group = quantizer->group(m.columns);
-  m.bits_per_weight = model::trial_bits(*quantizer, m.rows, m.columns);
+  const auto fit = model::try_fit(plan, m.tensor, {m.rows, m.columns}, m.place);
+  m.bits = fit ? fit->bits : 0;
+  m.group = fit ? fit->group : 0;
+  m.bits_per_weight = fit ? fit->bits_per_weight : kFullPrecisionBits;
 }
 
 std::string decimals(double value) {
@@ -91,13 +88,8 @@ void fill_plan(const quant::Plan& plan, std::vector<PlannedMatrix>& matrices) {
   for (const PlannedMatrix& m : matrices)
     modules.push_back(model::module_of(m.tensor));
   plan.require_matches(modules);
-  for (PlannedMatrix& m : matrices) {
-    try {
-      fill(plan, m);
-    } catch (const recipes::UserError& error) {
-      throw recipes::UserError(m.tensor + " " + shape_of(m) + ": " + error.what());
-    }
-  }
+  for (PlannedMatrix& m : matrices)
+    fill(plan, m);
 }
 
 void print_plan(const std::vector<PlannedMatrix>& matrices, std::ostream& out) {

@@ -7,6 +7,7 @@
 #include "trainer/export/export.h"
 #include "trainer/export/tensors.h"
 #include "trainer/io/atomic_file.h"
+#include "trainer/io/checksums.h"
 #include "trainer/io/json.h"
 #include "trainer/io/sha256.h"
 
@@ -76,8 +77,8 @@ class Comparison {
     std::string found;
     std::string listed;
     try {
-      found = checksums(folder_);
-      listed = io::read_text(folder_ / "SHA256SUMS");
+      found = io::checksums_of(folder_);
+      listed = io::read_text(folder_ / io::kChecksums);
     } catch (const recipes::UserError& error) {
       report(error.what());
       return files;

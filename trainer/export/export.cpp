@@ -1,12 +1,11 @@
 #include "trainer/export/export.h"
 
-#include <set>
 #include <unistd.h>
 
 #include "recipes/user_error.h"
 #include "trainer/export/side_files.h"
 #include "trainer/io/atomic_file.h"
-#include "trainer/io/sha256.h"
+#include "trainer/io/checksums.h"
 
 namespace sterna::exporter {
 
@@ -17,19 +16,6 @@ uint64_t folder_bytes(const fs::path& folder) {
   for (const auto& entry : fs::directory_iterator(folder))
     bytes += entry.file_size();
   return bytes;
-}
-
-std::string checksums(const fs::path& folder) {
-  std::set<std::string> names;
-  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    const std::string name = entry.path().lexically_relative(folder).string();
-    if (!entry.is_directory() && name != "SHA256SUMS" && name != "certificate.json")
-      names.insert(name);
-  }
-  std::string text;
-  for (const std::string& name : names)
-    text += io::sha256_of_file(folder / name) + "  " + name + "\n";
-  return text;
 }
 
 void export_folder(const ExportSource& source, const Format& format, const fs::path& target) {
@@ -49,7 +35,7 @@ void export_folder(const ExportSource& source, const Format& format, const fs::p
     format.write(source, draft);
     write_config(source, format.dtype(), draft);
     write_tokenizer(source.tokenizer_path, draft);
-    io::write_atomically(draft / "SHA256SUMS", checksums(draft));
+    io::write_atomically(draft / io::kChecksums, io::checksums_of(draft));
     io::publish_folder(draft, clean);
   } catch (...) {
     std::error_code ignored;

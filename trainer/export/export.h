@@ -18,8 +18,4 @@ void export_folder(const ExportSource& source,
 /// Size of an export on disk.
 uint64_t folder_bytes(const std::filesystem::path& folder);
 
-/// Hashes of every file of the folder but itself and certificate.json, as `sha256sum -c
-/// SHA256SUMS` reads them, by name.
-std::string checksums(const std::filesystem::path& folder);
-
 }  // namespace sterna::exporter

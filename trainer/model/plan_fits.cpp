@@ -8,8 +8,6 @@ namespace {
 
 constexpr int64_t kFewRows = 8;
 
-}  // namespace
-
 double trial_bits(quant::Quantizer& quantizer, int64_t rows, int64_t columns) {
   const int64_t tried = std::min(rows, kFewRows);
   // Not zeros: a float zero point that happens to be whole would count as a code.
@@ -24,18 +22,30 @@ double trial_bits(quant::Quantizer& quantizer, int64_t rows, int64_t columns) {
   return code + (bits - code) * static_cast<double>(tried) / static_cast<double>(rows);
 }
 
+}  // namespace
+
+std::optional<Fit> try_fit(const quant::Plan& plan,
+                           const std::string& tensor,
+                           at::IntArrayRef shape,
+                           quant::Place place) {
+  const int64_t rows = shape[0];
+  const int64_t columns = shape[1];
+  try {
+    const auto quantizer = plan.build(module_of(tensor), place);
+    if (!quantizer)
+      return std::nullopt;
+    return Fit{quantizer->bits(), quantizer->group(columns), trial_bits(*quantizer, rows, columns)};
+  } catch (const recipes::UserError& error) {
+    throw recipes::UserError(tensor + " [" + std::to_string(rows) + ", " + std::to_string(columns) +
+                             "]: " + error.what());
+  }
+}
+
 void require_plan_fits(const quant::Plan& plan, Decoder& shapes) {
   plan.require_matches(quantizable_modules(shapes));
   for (const Parameter& p : shapes.parameters()) {
-    const auto quantizer = build_quantizer(plan, p);
-    if (!quantizer)
-      continue;
-    try {
-      trial_bits(*quantizer, p.shape[0], p.shape[1]);
-    } catch (const recipes::UserError& error) {
-      throw recipes::UserError(p.name + " [" + std::to_string(p.shape[0]) + ", " +
-                               std::to_string(p.shape[1]) + "]: " + error.what());
-    }
+    if (p.matrix)
+      try_fit(plan, p.name, p.shape, place_of(p));
   }
 }
 

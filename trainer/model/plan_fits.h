@@ -1,18 +1,30 @@
 #pragma once
 
+#include <optional>
+
 #include "quant/plan.h"
 #include "trainer/model/decoder.h"
 
 namespace sterna::model {
 
-/// Stored bits of a weight under `quantizer` in a matrix of that shape, found by encoding a few
-/// rows of zeros. @throws recipes::UserError  where the scheme cannot hold the matrix
-double trial_bits(quant::Quantizer& quantizer, int64_t rows, int64_t columns);
+/// What a plan makes of one matrix.
+struct Fit {
+  int64_t bits = 0;            ///< of one code
+  int64_t group = 0;           ///< inputs per scale; 0: one scale for the whole matrix
+  double bits_per_weight = 0;  ///< scales and zero points included
+};
 
-/// Tries a plan on a model's shapes, weights not needed: trial_bits() of every matrix that it
-/// quantizes.
-/// @throws recipes::UserError  for a rule that matches nothing, and for a scheme that cannot hold a
-///         matrix, naming it
+/// Tries the plan's quantizer of a matrix on a few rows of zeros; weights are not needed. Nothing
+/// where the matrix stays in full precision.
+/// @param shape  [N, K]
+/// @throws recipes::UserError  where the scheme cannot hold the matrix, with its name and shape
+std::optional<Fit> try_fit(const quant::Plan& plan,
+                           const std::string& tensor,
+                           at::IntArrayRef shape,
+                           quant::Place place);
+
+/// Tries a plan on every matrix of a model.
+/// @throws recipes::UserError  for a rule that matches nothing, and as try_fit()
 void require_plan_fits(const quant::Plan& plan, Decoder& shapes);
 
 }  // namespace sterna::model
