@@ -139,12 +139,6 @@ Step make_metaspace(const nlohmann::json& spec) {
   };
 }
 
-std::string replace_all(std::string text, std::string_view from, std::string_view to) {
-  for (size_t at = text.find(from); at != text.npos; at = text.find(from, at + to.size()))
-    text.replace(at, from.size(), to);
-  return text;
-}
-
 // English only, and as Hugging Face does it: within each piece and its space.
 std::string without_extra_spaces(std::string text) {
   constexpr std::pair<const char*, const char*> kRules[] = {{" .", "."},
@@ -159,7 +153,7 @@ std::string without_extra_spaces(std::string text) {
                                                             {" 've", "'ve"},
                                                             {" 're", "'re"}};
   for (const auto& [from, to] : kRules)
-    text = replace_all(std::move(text), from, to);
+    text = replace_all(text, from, to);
   return text;
 }
 
@@ -183,7 +177,7 @@ Step make_word_piece(const nlohmann::json& spec) {
 Step make_bpe(const nlohmann::json& spec) {
   return [suffix = value_or<std::string>(spec, "suffix", "</w>")](Pieces pieces) {
     for (size_t i = 0; i < pieces.size(); ++i)
-      pieces[i] = replace_all(std::move(pieces[i]), suffix, i + 1 == pieces.size() ? "" : " ");
+      pieces[i] = replace_all(pieces[i], suffix, i + 1 == pieces.size() ? "" : " ");
     return pieces;
   };
 }

@@ -1,126 +1,17 @@
-// Filters, tests and methods that chat templates use, with Jinja's and Python's meaning.
+// Filters and methods that chat templates use, with Jinja's and Python's meaning; those on text are
+// in jinja_strings.cpp, tests in jinja_tests.cpp.
 #include "trainer/text/jinja_builtins.h"
 
 #include <algorithm>
 #include <stdexcept>
 #include <utility>
 
-#include "trainer/text/unicode.h"
-#include "trainer/text/utf8.h"
+#include "trainer/text/jinja_strings.h"
 
 namespace sterna::text::jinja {
 namespace {
 
 using Table = std::map<std::string, Builtin, std::less<>>;
-
-const std::string& need_text(const Value& value) {
-  if (!value.is_string()) {
-    throw std::invalid_argument("expected a string");
-  }
-  return value.get_ref<const std::string&>();
-}
-
-bool in_set(char32_t c, const Value& set) {
-  if (!set.is_string()) {
-    return is_space(c) || (c >= 0x1C && c <= 0x1F);
-  }
-  std::string spelled;
-  append_utf8(spelled, c);
-  return set.get_ref<const std::string&>().find(spelled) != std::string::npos;
-}
-
-Value strip(const Value& value, const Arguments& arguments, bool left, bool right) {
-  const std::string& text = need_text(value);
-  const Value set = arguments.get(0, "chars", Value());
-  size_t begin = text.size();
-  size_t end = 0;
-  for (size_t at = 0; at < text.size();) {
-    const size_t from = at;
-    if (!in_set(next_code_point(text, at), set)) {
-      begin = std::min(begin, from);
-      end = at;
-    }
-  }
-  begin = left ? begin : 0;
-  end = right ? end : text.size();
-  return begin < end ? text.substr(begin, end - begin) : "";
-}
-
-// The first character in upper case, the rest in lower.
-std::string capital(const std::string& word) {
-  const size_t first = word.empty() ? 0 : utf8_length(word[0]);
-  return uppercase(word.substr(0, first)) + lowercase(word.substr(first));
-}
-
-Value capitalized(const Value& value, const Arguments&) {
-  return capital(need_text(value));
-}
-
-Value titled(const Value& value, const Arguments&) {
-  const std::string& text = need_text(value);
-  std::string out;
-  std::string word;
-  for (size_t at = 0; at < text.size();) {
-    const size_t begin = at;
-    const bool letter = char_class(next_code_point(text, at)) == CharClass::kLetter;
-    if (letter) {
-      word.append(text, begin, at - begin);
-    } else {
-      out += capital(std::exchange(word, ""));
-      out.append(text, begin, at - begin);
-    }
-  }
-  return out + capital(word);
-}
-
-Value replaced(const Value& value, const Arguments& arguments) {
-  const std::string& text = need_text(value);
-  const std::string from = need_text(arguments.get(0, "old", undefined()));
-  const std::string to = need_text(arguments.get(1, "new", undefined()));
-  if (from.empty()) {
-    throw std::invalid_argument("replace of an empty string is not supported");
-  }
-  std::string out;
-  size_t done = 0;
-  for (size_t at = text.find(from); at != text.npos; at = text.find(from, done)) {
-    out.append(text, done, at - done).append(to);
-    done = at + from.size();
-  }
-  return out.append(text, done);
-}
-
-Value split(const Value& value, const Arguments& arguments) {
-  const std::string& text = need_text(value);
-  const Value separator = arguments.get(0, "sep", Value());
-  const auto most = arguments.get(1, "maxsplit", -1).get<int64_t>();
-  Value out = Value::array();
-  if (!separator.is_string()) {
-    std::string word;
-    for (size_t at = 0; at <= text.size();) {
-      const size_t begin = at;
-      const char32_t c = at < text.size() ? next_code_point(text, at) : (++at, U' ');
-      if (!is_space(c)) {
-        word.append(text, begin, at - begin);
-      } else if (!word.empty()) {
-        out.push_back(word);
-        word.clear();
-      }
-    }
-    return out;
-  }
-  const auto& by = separator.get_ref<const std::string&>();
-  if (by.empty()) {
-    throw std::invalid_argument("split by an empty string");
-  }
-  size_t begin = 0;
-  for (size_t at = text.find(by); at != text.npos && static_cast<int64_t>(out.size()) != most;
-       at = text.find(by, begin)) {
-    out.push_back(text.substr(begin, at - begin));
-    begin = at + by.size();
-  }
-  out.push_back(text.substr(begin));
-  return out;
-}
 
 Value length(const Value& value, const Arguments&) {
   return static_cast<int64_t>(elements(value).size());
@@ -232,42 +123,9 @@ Value mapped(const Value& value, const Arguments& arguments) {
   return out;
 }
 
-Builtin with(Value (*function)(const Value&, const Arguments&, bool, bool), bool a, bool b) {
-  return [=](const Value& value, const Arguments& arguments) {
-    return function(value, arguments, a, b);
-  };
-}
-
-Builtin cased(bool upper) {
-  return [upper](const Value& value, const Arguments&) -> Value {
-    return upper ? uppercase(need_text(value)) : lowercase(need_text(value));
-  };
-}
-
-Builtin affix(bool end) {
-  return [end](const Value& value, const Arguments& arguments) -> Value {
-    const std::string& text = need_text(value);
-    const Value sought = arguments.get(0, "prefix", undefined());
-    const std::vector<Value> all = sought.is_array() ? elements(sought) : std::vector{sought};
-    return std::any_of(all.begin(), all.end(), [&](const Value& one) {
-      return end ? text.ends_with(need_text(one)) : text.starts_with(need_text(one));
-    });
-  };
-}
-
-Builtin when(bool (*predicate)(const Value&)) {
-  return [predicate](const Value& value, const Arguments&) -> Value { return predicate(value); };
-}
-
-Builtin equal_to(bool wanted) {
-  return [wanted](const Value& value, const Arguments& arguments) -> Value {
-    return equal(value, arguments.get(0, "other", undefined())) == wanted;
-  };
-}
-
 const Table& filters() {
   static const Table kFilters{
-      {"trim", with(strip, true, true)},
+      {"trim", stripped(true, true)},
       {"upper", cased(true)},
       {"lower", cased(false)},
       {"capitalize", capitalized},
@@ -296,41 +154,11 @@ const Table& filters() {
   return kFilters;
 }
 
-const Table& tests() {
-  static const Table kTests{
-      {"defined", when([](const Value& v) { return !v.is_discarded(); })},
-      {"undefined", when([](const Value& v) { return v.is_discarded(); })},
-      {"none", when([](const Value& v) { return v.is_null(); })},
-      {"string", when([](const Value& v) { return v.is_string(); })},
-      {"mapping", when([](const Value& v) { return v.is_object(); })},
-      {"sequence",
-       when([](const Value& v) { return v.is_array() || v.is_string() || v.is_object(); })},
-      {"iterable",
-       when([](const Value& v) { return v.is_array() || v.is_string() || v.is_object(); })},
-      {"number", when([](const Value& v) { return v.is_number() || v.is_boolean(); })},
-      {"integer", when([](const Value& v) { return v.is_number_integer(); })},
-      {"float", when([](const Value& v) { return v.is_number_float(); })},
-      {"boolean", when([](const Value& v) { return v.is_boolean(); })},
-      {"true", when([](const Value& v) { return v.is_boolean() && v.get<bool>(); })},
-      {"false", when([](const Value& v) { return v.is_boolean() && !v.get<bool>(); })},
-      {"odd", when([](const Value& v) { return v.get<int64_t>() % 2 != 0; })},
-      {"even", when([](const Value& v) { return v.get<int64_t>() % 2 == 0; })},
-      {"equalto", equal_to(true)},
-      {"eq", equal_to(true)},
-      {"ne", equal_to(false)},
-      {"in",
-       [](const Value& value, const Arguments& arguments) -> Value {
-         return contains(arguments.get(0, "seq", undefined()), value);
-       }},
-  };
-  return kTests;
-}
-
 const Table& methods() {
   static const Table kMethods{
-      {"strip", with(strip, true, true)},
-      {"lstrip", with(strip, true, false)},
-      {"rstrip", with(strip, false, true)},
+      {"strip", stripped(true, true)},
+      {"lstrip", stripped(true, false)},
+      {"rstrip", stripped(false, true)},
       {"upper", cased(true)},
       {"lower", cased(false)},
       {"capitalize", capitalized},
@@ -368,10 +196,6 @@ Value Arguments::get(size_t place, const std::string& name, Value fallback_value
 
 const Builtin* find_filter(std::string_view name) {
   return find(filters(), name);
-}
-
-const Builtin* find_test(std::string_view name) {
-  return find(tests(), name);
 }
 
 const Builtin* find_method(std::string_view name) {

@@ -52,16 +52,6 @@ std::string without(bool (*is)(char32_t), const std::string& text) {
   return out;
 }
 
-std::string replace_all(const std::string& text, const std::string& from, const std::string& to) {
-  std::string out;
-  size_t done = 0;
-  for (size_t at = text.find(from); at != text.npos; at = text.find(from, done)) {
-    out.append(text, done, at - done).append(to);
-    done = at + from.size();
-  }
-  return out.append(text, done);
-}
-
 /// BERT's basic cleaning. Text is taken in ASCII and other stretches by turns, as no step looks
 /// from one into the other.
 class Bert {

@@ -22,6 +22,9 @@ bool is_utf8(std::string_view text);
 /// `text` with every malformed part replaced by U+FFFD.
 std::string replace_invalid(std::string_view text);
 
+/// `text` with `to` for every `from`, which is not empty.
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to);
+
 /// Bytes of the character that the valid lead byte `lead` begins.
 inline size_t utf8_length(char lead) {
   const auto byte = static_cast<unsigned char>(lead);
