@@ -138,6 +138,35 @@ TEST_F(Recovery, TheBestStepIsRememberedThoughItsManifestIsOlderThanItsEvaluatio
   EXPECT_EQ(state.at("best_step"), 4);
 }
 
+TEST_F(Recovery, PerplexitiesOfOtherEvalSettingsAreNotCompared) {
+  ASSERT_EQ(train("r", evaluated({"train.steps=8", "eval.every=4"})), 0) << output_;
+  // By the old windows nothing will ever be better than step 4.
+  edit(cell("r", "step-4"), [](json& root) { root.at("ppl") = 1.5; });
+  std::vector<std::string> more =
+      evaluated({"train.steps=10", "train.keep_last=1", "train.checkpoint_every=0", "--resume"});
+  std::replace(
+      more.begin(), more.end(), std::string("eval.window=16"), std::string("eval.window=8"));
+  ASSERT_EQ(train("r", more), 0) << output_;
+  EXPECT_TRUE(says("perplexities from before do not compare")) << output_;
+  const json state =
+      json::parse(io::read_text(checkpoint("r", "step-10") / "manifest.json")).at("state");
+  EXPECT_EQ(state.at("best"), 0) << "it was saved before it was evaluated";
+  // The models at hand are measured anew, the others are marked.
+  for (const char* name : {"full-precision", "ptq", "step-10"})
+    EXPECT_EQ(json::parse(io::read_text(cell("r", name))).at("window"), 8) << name;
+  const std::string table = io::read_text(run_folder("r") / "summary.txt");
+  EXPECT_NE(table.find("1.5*"), std::string::npos) << table;
+  EXPECT_NE(table.find("* measured with other eval settings"), std::string::npos) << table;
+  // The next resume compares what compares.
+  std::replace(
+      more.begin(), more.end(), std::string("train.steps=10"), std::string("train.steps=12"));
+  ASSERT_EQ(train("r", more), 0) << output_;
+  const json later =
+      json::parse(io::read_text(checkpoint("r", "step-12") / "manifest.json")).at("state");
+  EXPECT_EQ(later.at("best_step"), 10);
+  EXPECT_EQ(later.at("best"), ppl("r", "step-10"));
+}
+
 TEST_F(Recovery, TheBestCheckpointOnTheWayIsKept) {
   // The rate climbs until it spoils what the first steps have learned.
   ASSERT_EQ(train("r",

@@ -71,6 +71,21 @@ TEST_F(Summary, AFigureStandsInItsTextsColumnWhereAStageLacksAnother) {
   EXPECT_EQ(end_of(step, "333"), end_of(head, "PPL b")) << head << "\n" << step;
 }
 
+TEST_F(Summary, AFigureOfOtherConditionsThanItsTextsLastOneIsMarked) {
+  write("ptq.a.json", R"({"cell": "ptq", "text": "a", "ppl": 111, "conditions": "new"})");
+  write("step-8.a.json", R"({"cell": "step-8", "text": "a", "ppl": 222, "conditions": "old"})");
+  write("step-9.a.json", R"({"cell": "step-9", "text": "a", "ppl": 333})");
+  write("step-9.b.json", R"({"cell": "step-9", "text": "b", "ppl": 444, "conditions": "b"})");
+  write("step-10.a.json", R"({"cell": "step-10", "text": "a", "ppl": 555, "conditions": "new"})");
+  std::string text = summary_text(read_summary(folder_));
+  EXPECT_NE(text.find(" 222*"), std::string::npos) << text;
+  EXPECT_NE(text.find("\n* measured with other eval settings"), std::string::npos) << text;
+  EXPECT_EQ(std::count(text.begin(), text.end(), '*'), 2) << text;
+  fs::remove(folder_ / "eval/step-8.a.json");
+  text = summary_text(read_summary(folder_));
+  EXPECT_EQ(text.find('*'), std::string::npos) << text;
+}
+
 TEST_F(Summary, EvaluationsBehindACheckpointAreDroppedAndThoseBeforeItStay) {
   for (const char* cell : {"full-precision", "ptq", "blockwise", "step-9", "step-40"})
     write(cell + std::string(".a.json"),

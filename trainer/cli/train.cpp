@@ -1,6 +1,7 @@
 #include "trainer/run/train.h"
 
 #include <ostream>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "trainer/cli/command.h"
@@ -9,13 +10,23 @@
 namespace sterna::cli {
 namespace {
 
+/// Columns of the terminal on standard output; 0 where it is none.
+int64_t terminal_columns() {
+  constexpr int64_t kUsual = 80;
+  if (isatty(STDOUT_FILENO) != 1)
+    return 0;
+  winsize size{};
+  const bool told = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return told ? size.ws_col : kUsual;
+}
+
 int run(const Invocation& typed, Streams streams) {
   recipes::Recipe recipe = open_recipe(typed);
   // Recipe files are called after what they do; a run without a name of its own takes that.
   if (!recipe.section("run").has("name"))
     recipe.set("run.name=\"" + typed.recipes.front().stem().string() + "\"");
   const run::TrainEnd end =
-      run::train(recipe, {typed.has("resume"), isatty(STDOUT_FILENO) == 1, streams.out});
+      run::train(recipe, {typed.has("resume"), terminal_columns(), streams.out});
   return end.stopped_early ? kStoppedEarly : kDone;
 }
 

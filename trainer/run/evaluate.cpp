@@ -1,9 +1,14 @@
 #include "trainer/run/evaluate.h"
 
+#include <span>
+#include <sstream>
+
 #include <nlohmann/json.hpp>
 
 #include "trainer/eval/continue.h"
 #include "trainer/io/atomic_file.h"
+#include "trainer/io/json.h"
+#include "trainer/io/sha256.h"
 #include "trainer/run/log.h"
 #include "trainer/run/signals.h"
 
@@ -22,10 +27,31 @@ std::string on_one_line(const std::string& text) {
   return line;
 }
 
+std::string conditions_of(const Settings& s, const eval::EvalText& text) {
+  const EvalConfig& e = s.eval;
+  const int64_t stride = e.stride == 0 ? e.window : e.stride;
+  std::ostringstream rules;
+  rules << e.window << " " << stride << " " << e.max_windows << " " << e.overlap_target << " "
+        << e.score << " " << s.model.dtype << "\n";
+  io::Sha256 hash;
+  hash.update(rules.str());
+  hash.update(std::as_bytes(std::span(text.ids)));
+  return hash.hex().substr(0, 16);
+}
+
+/// A file that an earlier program wrote does not say: it counts as measured as today.
+bool measured_so(const std::filesystem::path& file, const std::string& conditions) {
+  return std::filesystem::exists(file) &&
+         io::read_json(file).value("conditions", conditions) == conditions;
+}
+
 }  // namespace
 
 Evaluator::Evaluator(const Session& session, const RunFolder& folder)
-    : session_(session), folder_(folder) {}
+    : session_(session), folder_(folder) {
+  for (const eval::EvalText& text : session.texts)
+    conditions_.push_back(conditions_of(session.settings, text));
+}
 
 std::filesystem::path Evaluator::file_of(const std::string& cell,
                                          const eval::EvalText& text) const {
@@ -33,9 +59,11 @@ std::filesystem::path Evaluator::file_of(const std::string& cell,
 }
 
 bool Evaluator::done(const std::string& cell) const {
-  return std::all_of(session_.texts.begin(), session_.texts.end(), [&](const eval::EvalText& text) {
-    return std::filesystem::exists(file_of(cell, text));
-  });
+  for (size_t i = 0; i < session_.texts.size(); ++i) {
+    if (!measured_so(file_of(cell, session_.texts[i]), conditions_[i]))
+      return false;
+  }
+  return true;
 }
 
 std::vector<std::string> Evaluator::continuations(const model::Decoder& decoder) const {
@@ -71,6 +99,7 @@ std::vector<eval::EvalResult> Evaluator::run(const Subject& subject) const {
                                     {"text", text.name},
                                     {"bos", s.eval.bos},
                                     {"dtype", s.model.dtype},
+                                    {"conditions", conditions_[results.size()]},
                                     {"bits_per_weight", subject.bits}};
     if (results.empty())
       extra["samples"] = continuations(subject.decoder);

@@ -33,8 +33,13 @@ class Evaluator {
   /// False where the recipe names no text.
   bool wanted() const { return !session_.texts.empty(); }
 
-  /// True where every text's file of that cell exists: an interrupted run need not measure again.
+  /// True where every text's file of that cell is there, measured under today's conditions: an
+  /// interrupted run need not measure again.
   bool done(const std::string& cell) const;
+
+  /// What a figure on a text of the session depends on beside the model: its ids, how they are cut
+  /// and scored, the dtype. 16 hex digits; figures are compared only where they agree.
+  const std::string& conditions(size_t text) const { return conditions_[text]; }
 
   /// @return  one result a text, in the recipe's order
   /// @throws Interrupted  between two batches
@@ -47,6 +52,7 @@ class Evaluator {
 
   const Session& session_;
   const RunFolder& folder_;
+  std::vector<std::string> conditions_;  ///< by text
 };
 
 /// "perplexity 31.42, KL 0.213, same top 81.2 %".

@@ -64,12 +64,14 @@ std::string Progress::eta(int64_t done) const {
 
 void Progress::step(int64_t done, const std::string& text) {
   const std::string count = std::to_string(done) + "/" + std::to_string(total_);
-  if (terminal_) {
+  if (columns_ > 0) {
     constexpr int64_t kWidth = 24;
     const int64_t full = total_ > 0 ? kWidth * done / total_ : kWidth;
-    out_ << "\r\033[K" << title_ << " [" << std::string(full, '=')
-         << std::string(kWidth - full, ' ') << "] " << count << "  " << text << "  eta "
-         << eta(done) << std::flush;
+    const std::string bar = title_ + " [" + std::string(full, '=') +
+                            std::string(kWidth - full, ' ') + "] " + count + "  eta " + eta(done) +
+                            "  " + text;
+    // What goes over the edge could not be drawn over.
+    out_ << "\r\033[K" << bar.substr(0, static_cast<size_t>(columns_ - 1)) << std::flush;
     drawn_ = true;
     if (done == total_) {
       out_ << "\n" << std::flush;

@@ -36,7 +36,8 @@ class JsonLog {
 /// pipe.
 class Progress {
  public:
-  Progress(std::ostream& out, bool terminal) : out_(out), terminal_(terminal) {}
+  /// @param columns  of the terminal that `out` is; 0: it is none
+  Progress(std::ostream& out, int64_t columns) : out_(out), columns_(columns) {}
 
   /// Begins a stage whose time is estimated by what has been done of it.
   /// @param every  steps between lines in a pipe
@@ -53,7 +54,7 @@ class Progress {
   void wipe();
 
   std::ostream& out_;
-  bool terminal_;
+  int64_t columns_;
   int64_t every_ = 1;
   std::string title_;
   int64_t first_ = 0;

@@ -116,19 +116,31 @@ void take_back(const Run& run) {
 }
 
 /// The best step by what is evaluated: a manifest is older than the evaluation of its own step.
+/// Where eval settings changed, the old figures do not count any more; the checkpoint that was best
+/// by them stays until the first new one.
 void recall_best(Run& run) {
   RunState& s = run.state;
   if (!run.evaluator.wanted())
     return;
+  const std::string& conditions = run.evaluator.conditions(0);
+  bool changed = false;
   s.best = 0;
-  s.best_step = 0;
   for (const SummaryRow& row : read_summary(run.folder.path())) {
     if (!row.stage.starts_with("step-"))
       continue;
-    for (const SummaryRow::Cell& cell : row.cells)
-      if (cell.text == run.session.texts.front().name)
+    for (const SummaryRow::Cell& cell : row.cells) {
+      if (cell.text != run.session.texts.front().name)
+        continue;
+      if (cell.conditions.empty() || cell.conditions == conditions)
         s.note_perplexity(cell.ppl, std::stoll(row.stage.substr(5)));
+      else
+        changed = true;
+    }
   }
+  if (changed)
+    run.progress.line(
+        "eval settings differ from those of earlier evaluations: perplexities from "
+        "before do not compare, and the best step is looked for anew");
 }
 
 void open_logs(Run& run) {

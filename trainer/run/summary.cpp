@@ -37,37 +37,58 @@ std::string column(const std::string& text, int width) {
   return std::string(std::max<int>(width - static_cast<int>(text.size()), 0), ' ') + text;
 }
 
+/// A text, and the conditions under which its last figure was measured.
+struct Column {
+  std::string text;
+  std::string conditions;
+};
+
 /// Every text of any row, in the order in which they first come.
-std::vector<std::string> texts_of(const std::vector<SummaryRow>& rows) {
-  std::vector<std::string> texts;
-  for (const SummaryRow& row : rows)
-    for (const auto& cell : row.cells)
-      if (std::find(texts.begin(), texts.end(), cell.text) == texts.end())
-        texts.push_back(cell.text);
-  return texts;
+std::vector<Column> columns_of(const std::vector<SummaryRow>& rows) {
+  std::vector<Column> columns;
+  for (const SummaryRow& row : rows) {
+    for (const SummaryRow::Cell& cell : row.cells) {
+      auto found = std::find_if(columns.begin(), columns.end(), [&](const Column& each) {
+        return each.text == cell.text;
+      });
+      if (found == columns.end())
+        found = columns.insert(found, {cell.text, ""});
+      if (!cell.conditions.empty())
+        found->conditions = cell.conditions;
+    }
+  }
+  return columns;
 }
 
-void header(std::ostream& out, const std::vector<std::string>& texts) {
+void header(std::ostream& out, const std::vector<Column>& columns) {
   out << std::left << std::setw(kStageWidth) << "stage" << column("bits", 7) << column("MB", 8);
-  for (const std::string& text : texts)
-    out << "  " << column("PPL " + text, 24) << column("KLD", 8) << column("same top", 10);
+  for (const Column& each : columns)
+    out << "  " << column("PPL " + each.text, 24) << column("KLD", 8) << column("same top", 10);
   out << "\n";
 }
 
-void line(std::ostream& out, const SummaryRow& row, const std::vector<std::string>& texts) {
+/// @return  false where a figure does not compare with its column's last one, and is marked
+bool line(std::ostream& out, const SummaryRow& row, const std::vector<Column>& columns) {
   const std::string disk =
       row.disk_bytes > 0 ? fixed(static_cast<double>(row.disk_bytes) / 1e6, 1) : "-";
   out << std::left << std::setw(kStageWidth) << row.stage
       << column(row.bits > 0 ? fixed(row.bits, 2) : "-", 7) << column(disk, 8);
-  for (const std::string& text : texts) {
-    const auto found = std::find_if(
-        row.cells.begin(), row.cells.end(), [&](const auto& cell) { return cell.text == text; });
-    const SummaryRow::Cell cell = found == row.cells.end() ? SummaryRow::Cell() : *found;
-    out << "  " << column(found == row.cells.end() ? "-" : short_number(cell.ppl, 5), 24)
+  bool all_compare = true;
+  for (const Column& each : columns) {
+    const auto found = std::find_if(row.cells.begin(), row.cells.end(), [&](const auto& cell) {
+      return cell.text == each.text;
+    });
+    const bool there = found != row.cells.end();
+    const SummaryRow::Cell cell = there ? *found : SummaryRow::Cell();
+    const bool compares = cell.conditions.empty() || cell.conditions == each.conditions;
+    all_compare = all_compare && compares;
+    const std::string mark = compares ? "" : "*";
+    out << "  " << column(there ? short_number(cell.ppl, 5) + mark : "-", 24)
         << column(cell.kld < 0 ? "-" : fixed(cell.kld, 3), 8)
         << column(cell.same_top < 0 ? "-" : fixed(100 * cell.same_top, 1) + " %", 10);
   }
   out << "\n";
+  return all_compare;
 }
 
 /// JSON has no NaN: what is not a number was not finite.
@@ -94,6 +115,7 @@ SummaryRow::Cell cell_of(const json& evaluation) {
   if (evaluation.contains("kld"))
     cell.kld = number_of(evaluation["kld"], "mean", -1);
   cell.same_top = number_of(evaluation, "same_top", -1);
+  cell.conditions = evaluation.value("conditions", "");
   return cell;
 }
 
@@ -113,10 +135,13 @@ std::string summary_text(const std::vector<SummaryRow>& rows) {
   if (rows.empty())
     return {};
   std::ostringstream out;
-  const std::vector<std::string> texts = texts_of(rows);
-  header(out, texts);
+  const std::vector<Column> columns = columns_of(rows);
+  header(out, columns);
+  bool all_compare = true;
   for (const SummaryRow& row : rows)
-    line(out, row, texts);
+    all_compare = line(out, row, columns) && all_compare;
+  if (!all_compare)
+    out << "* measured with other eval settings than the last stage: does not compare\n";
   for (const SummaryRow& row : rows) {
     if (!row.samples.empty())
       out << "\n" << row.stage << "\n";

@@ -16,14 +16,17 @@ struct SummaryRow {
   struct Cell {
     std::string text;  ///< file name
     double ppl = 0;
-    double kld = -1;       ///< nats; negative: not measured
-    double same_top = -1;  ///< share; negative: not measured
+    double kld = -1;           ///< nats; negative: not measured
+    double same_top = -1;      ///< share; negative: not measured
+    std::string conditions{};  ///< Evaluator::conditions(); empty in files of earlier programs
   };
   std::vector<Cell> cells;
   std::vector<std::string> samples;  ///< continuations of eval.prompts, one line each
 };
 
-/// The table that a run ends with, and below it what each stage wrote behind each prompt.
+/// The table that a run ends with, and below it what each stage wrote behind each prompt. Figures
+/// that were measured under other conditions than a text's last one are marked: they do not
+/// compare.
 std::string summary_text(const std::vector<SummaryRow>& rows);
 
 /// Removes the evaluations of a run folder that come behind this stage: after falling back to an

@@ -62,7 +62,7 @@ TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
   const RunFolder folder(fs::path(place.dir) / place.name);
   require_folder(recipe, folder, options.resume);
   load_models(*session);
-  Progress progress(options.out, options.terminal);
+  Progress progress(options.out, options.columns);
   const SignalWatch watch;
   fs::path last;
   {

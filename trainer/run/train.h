@@ -9,7 +9,7 @@ namespace sterna::run {
 
 struct TrainOptions {
   bool resume = false;
-  bool terminal = false;  ///< `out` is one: progress is drawn over
+  int64_t columns = 0;  ///< of the terminal that `out` is; 0: it is none
   std::ostream& out;
 };
 
