@@ -30,7 +30,8 @@ TEST_F(EarlyMistakes, OfTheQuantizersPlan) {
   EXPECT_HAS(error_of({"quant.weight={name='minmax_sym', group=24}"}),
              "model.layers.0.self_attn.q_proj.weight [32, 32]: minmax_sym: group = 24 does not "
              "divide the 32 inputs");
-  EXPECT_HAS(error_of({"train.freeze=['model.embed_token']"}), "matches no parameter");
+  EXPECT_HAS(error_of({"train.freeze=['model.embed_token']"}),
+             "command line: 'train.freeze': 'model.embed_token' matches no parameter");
 }
 
 TEST_F(EarlyMistakes, OfTexts) {
@@ -41,17 +42,34 @@ TEST_F(EarlyMistakes, OfTexts) {
   EXPECT_HAS(error_of({"export.format=sterna", "verify.text=" + path("text.txt")}),
              "'verify.text': windows of 512 tokens, but the model was made for at most 256");
   EXPECT_HAS(error_of({"eval.text=" + path("text.txt"), "eval.window=16", "eval.prompts=['']"}),
-             "eval.prompts: '': generate: the prompt is empty");
+             "command line: 'eval.prompts': '': generate: the prompt is empty");
 }
 
 TEST_F(EarlyMistakes, OfLengths) {
-  EXPECT_HAS(error_of({"train.seq_len=257"}), "train.seq_len = 257, but " + path("model"));
+  EXPECT_HAS(error_of({"train.seq_len=257"}),
+             "command line: 'train.seq_len': 257 tokens, but " + path("model") + " was made for");
+  EXPECT_HAS(error_of({"blockwise.samples=1", "blockwise.seq_len=300"}),
+             "command line: 'blockwise.seq_len': 300 tokens, but ");
+  EXPECT_HAS(error_of({"eval.text=" + path("text.txt"), "eval.window=258"}),
+             "command line: 'eval.window': 258 tokens, but ");
   tests::write_tiny_model(folder_ / "teacher");
   std::string config = tests::read_file(folder_ / "teacher/config.json");
   config.replace(config.find("256", config.find("max_position")), 3, "16");
   tests::write_file(folder_ / "teacher/config.json", config);
   EXPECT_HAS(error_of({"teacher.path=" + path("teacher")}),
-             "train.seq_len = 32, but " + path("teacher") + " was made for at most 16 positions");
+             "tiny_kl.toml:4:1: 'train.seq_len': 32 tokens, but " + path("teacher") +
+                 " was made for at most 16 positions");
+}
+
+TEST_F(EarlyMistakes, OfSpecialTokensThatTheTokenizerLacks) {
+  EXPECT_HAS(error_of({"data.end=two words"}),
+             "command line: 'data.end': \"two words\" is 9 tokens of this tokenizer, not one");
+  EXPECT_HAS(error_of({"data.bos=document"}),
+             "command line: 'data.bos': \"document\", but the tokenizer has no start token");
+  EXPECT_HAS(error_of({"eval.text=" + path("text.txt"), "eval.window=16", "eval.bos=start"}),
+             "command line: 'eval.bos': asks for a start token");
+  fs::remove(folder_ / "model/tokenizer_config.json");
+  EXPECT_HAS(error_of({}), "command line: 'data.end': \"auto\", but the tokenizer has no end");
 }
 
 TEST_F(EarlyMistakes, OfTheTeachersTokenizer) {
@@ -60,8 +78,8 @@ TEST_F(EarlyMistakes, OfTheTeachersTokenizer) {
   tokenizer.replace(tokenizer.find("<|end|>"), 7, "<|fin|>");
   tests::write_file(folder_ / "teacher/tokenizer.json", tokenizer);
   EXPECT_HAS(error_of({"teacher.path=" + path("teacher")}),
-             "teacher.path: the tokenizers differ: id 256 is '<|fin|>' in " + path("teacher") +
-                 " and '<|end|>' in " + path("model"));
+             "command line: 'teacher.path': the tokenizers differ: id 256 is '<|fin|>' in " +
+                 path("teacher") + " and '<|end|>' in " + path("model"));
   EXPECT_HAS(error_of({"teacher.path=" + path("teacher"), "kd.loss=gt"}), "model.safetensors");
 }
 

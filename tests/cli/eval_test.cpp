@@ -64,6 +64,55 @@ TEST_F(Eval, JsonSaysByWhichRuleItWasScored) {
   EXPECT_EQ(other.at("overlap_target"), true);
 }
 
+TEST_F(Eval, JsonHoldsTheFieldsThatScriptsReadWithAReferenceAndWithout) {
+  const std::vector<std::string> always = {"format",
+                                           "nll",
+                                           "ppl",
+                                           "ppl_stderr",
+                                           "predicted_tokens",
+                                           "tokens",
+                                           "window",
+                                           "stride",
+                                           "bos",
+                                           "dtype",
+                                           "seconds"};
+  const json alone = one(path("text.txt"));
+  for (const std::string& key : always)
+    EXPECT_TRUE(alone.contains(key)) << key;
+  for (const char* key : {"kld", "same_top", "ppl_ratio"})
+    EXPECT_FALSE(alone.contains(key)) << key;
+  tests::write_tiny_model(folder_ / "other", {.seed = 8});
+  const json compared = one(path("text.txt"), {"eval.reference=" + path("other")});
+  for (const std::string& key : always)
+    EXPECT_TRUE(compared.contains(key)) << key;
+  for (const char* key : {"mean", "median", "p95", "p99", "p999", "max"})
+    EXPECT_GT(compared.at("kld").at(key).get<double>(), 0) << key;
+  EXPECT_LT(compared.at("same_top").get<double>(), 1);
+  EXPECT_GT(compared.at("ppl_ratio").get<double>(), 0);
+}
+
+TEST_F(Eval, MistakesNameThePlaceOfTheirKey) {
+  std::filesystem::remove(folder_ / "model/model.safetensors");
+  const auto error_of = [&](const std::string& recipe, const std::vector<std::string>& more = {}) {
+    tests::write_file(folder_ / "e.toml", "[train]\nsteps = 1\n[eval]\n" + recipe);
+    std::vector<std::string> all = {"eval", path("model"), path("e.toml")};
+    all.insert(all.end(), more.begin(), more.end());
+    EXPECT_EQ(sterna(all), kUserError);
+    return err_;
+  };
+  const std::string file = path("e.toml");
+  const std::string text = "text = '" + path("text.txt") + "'\n";
+  EXPECT_HAS(error_of(text + "window = 16\n"), "model.safetensors");
+  EXPECT_HAS(error_of("text = '/nofile'\n"), file + ":4:1: 'eval.text': /nofile: cannot be opened");
+  EXPECT_HAS(error_of(text + "stride = 2000\n"), file + ":5:1: 'eval.stride': 2000 would leave");
+  EXPECT_HAS(error_of(text + "window = 16\nreference = '/no'\n"),
+             file + ":6:1: 'eval.reference': /no: no such file or folder");
+  EXPECT_HAS(error_of(text + "window = 16\nbos = 'start'\n"),
+             file + ":6:1: 'eval.bos': asks for a start token, but the tokenizer has none");
+  EXPECT_HAS(error_of(text + "window = 16\n", {"eval.bos=document"}),
+             "command line: 'eval.bos': asks for a start token");
+}
+
 TEST_F(Eval, MistakesShowBeforeWeightsAreRead) {
   std::filesystem::remove(folder_ / "model/model.safetensors");
   tests::write_file(folder_ / "short.txt", "a");
@@ -103,7 +152,7 @@ TEST_F(Eval, AReferenceWhoseIdsMeanOtherTokensIsRefused) {
                    "eval.reference=" + path("renamed")});
   };
   EXPECT_EQ(eval(), kUserError);
-  EXPECT_HAS(err_, "eval.reference: the tokenizers differ: id 120 is 'y' in " + path("renamed"));
+  EXPECT_HAS(err_, "'eval.reference': the tokenizers differ: id 120 is 'y' in " + path("renamed"));
   EXPECT_HAS(err_, "'x' in " + path("model"));
   // Another way to cut text, and so another fingerprint, is not another vocabulary.
   std::swap(vocab.at("x"), vocab.at("y"));

@@ -71,6 +71,32 @@ TEST_F(ExportOfARun, BothFormatsAreCertifiedAndOneFlippedCodeIsNamed) {
   EXPECT_HAS(out_.str(), "differ in 1 of ");
 }
 
+TEST_F(ExportOfARun, AWeightBeyondFp16IsRefusedByNameAndNothingIsLeft) {
+  tests::write_tiny_model(folder_ / "model");
+  // The last weight of the last tensor in the file.
+  std::string bytes = tests::read_file(folder_ / "model/model.safetensors");
+  const float big = 70000;
+  std::memcpy(bytes.data() + bytes.size() - sizeof big, &big, sizeof big);
+  tests::write_file(folder_ / "model/model.safetensors", bytes);
+  const auto dense = [&](const std::string& dtype) {
+    out_.str("");
+    return sterna({"export",
+                   (folder_ / "model").string(),
+                   "--format",
+                   "dense",
+                   "--dtype",
+                   dtype,
+                   "--out",
+                   (folder_ / dtype).string()});
+  };
+  EXPECT_EQ(dense("fp16"), kUserError);
+  EXPECT_HAS(out_.str(), "holds values beyond fp16's 65504; export with --dtype bf16 or fp32");
+  EXPECT_HAS(out_.str(), "error: tensor 'model.norm.weight'");
+  for (const auto& entry : fs::directory_iterator(folder_.path()))
+    EXPECT_FALSE(entry.path().filename().string().starts_with("fp16")) << entry.path();
+  EXPECT_EQ(dense("bf16"), kDone) << out_.str();
+}
+
 TEST_F(ExportOfARun, IsTheLastStageOfARecipeThatNamesAFormat) {
   tests::write_tiny_model(folder_ / "model");
   ASSERT_NO_FATAL_FAILURE(train(folder_ / "model",

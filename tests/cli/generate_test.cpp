@@ -81,5 +81,36 @@ TEST_F(Generate, TheSameSeedGivesTheSameTextAndAnotherAnotherOne) {
   EXPECT_NE(sampled("6"), first);
 }
 
+TEST_F(Generate, ChatPutsThePromptIntoTheCheckpointsTemplate) {
+  const auto chat_template = [&](const std::string& text) {
+    tests::write_file(folder_ / "golden/tokenizer_config.json",
+                      json({{"chat_template", text}}).dump());
+  };
+  const auto answer = [&](const std::string& prompt, bool chat) {
+    std::vector<std::string> all = {
+        "generate", path("golden"), "--prompt", prompt, "--max-new", "12"};
+    if (chat)
+      all.push_back("--chat");
+    EXPECT_EQ(sterna(all), kDone) << err_;
+    return out_;
+  };
+  chat_template(
+      "{% for m in messages %}[{{ m.role | upper }}] {{ m.content }} {% endfor %}"
+      "{% if add_generation_prompt %}[BOT]{% endif %}");
+  EXPECT_EQ(answer("FLY SOUTH 7", true), answer("[USER] FLY SOUTH 7 [BOT]", false));
+  EXPECT_NE(answer("FLY SOUTH 7", true), answer("FLY SOUTH 7", false));
+
+  // What cannot be rendered is named before weights are read.
+  fs::remove(folder_ / "golden/model.safetensors");
+  const std::vector<std::string> asking = {"generate", path("golden"), "--prompt", "A", "--chat"};
+  chat_template("{% for m in messages %}{{ m.content | frobnicate }}{% endfor %}");
+  EXPECT_EQ(sterna(asking), kUserError);
+  EXPECT_HAS(err_, "the filter 'frobnicate'");
+  EXPECT_EQ(out_, "");
+  fs::remove(folder_ / "golden/tokenizer_config.json");
+  EXPECT_EQ(sterna(asking), kUserError);
+  EXPECT_HAS(err_, "this checkpoint has no chat template; give the prompt as plain text");
+}
+
 }  // namespace
 }  // namespace sterna::cli

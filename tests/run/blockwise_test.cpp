@@ -23,7 +23,7 @@ BlockwiseConfig small_blockwise() {
 TEST(Blockwise, BringsEveryBlockNearerToTheFullPrecisionBlock) {
   for (const char* input : {"quantized", "full"}) {
     for (const char* loss : {"mse", "relative"}) {
-      const tests::TemporaryFolder folder;
+      const tests::TempFolder folder;
       const auto student = make_student(folder.path(), false, {}, learned_in_blocks);
       const model::Decoder teacher = model::load_decoder(model::inspect(folder.path()), at::kFloat);
       BlockwiseConfig config = small_blockwise();
@@ -44,7 +44,7 @@ TEST(Blockwise, BringsEveryBlockNearerToTheFullPrecisionBlock) {
 }
 
 TEST(Blockwise, StartedAtASecondBlockGoesOnAsIfItHadNotStopped) {
-  const tests::TemporaryFolder folder;
+  const tests::TempFolder folder;
   const auto student = make_student(folder.path(), false, {}, learned_in_blocks);
   const model::Decoder teacher = model::load_decoder(model::inspect(folder.path()), at::kFloat);
   const Repeated samples;
@@ -87,7 +87,7 @@ class Noted final : public Repeated {
 };
 
 TEST(Blockwise, TrainsTheLastShortBatchToo) {
-  const tests::TemporaryFolder folder;
+  const tests::TempFolder folder;
   const auto student = make_student(folder.path(), false, {}, learned_in_blocks);
   const model::Decoder teacher = model::load_decoder(model::inspect(folder.path()), at::kFloat);
   BlockwiseConfig config = small_blockwise();
@@ -108,7 +108,7 @@ TEST(Blockwise, TrainsTheLastShortBatchToo) {
 
 /// Bytes by which the process grows while a block is measured, in streams of activations.
 double streams_held(const std::string& loss, const std::string& input) {
-  const tests::TemporaryFolder folder;
+  const tests::TempFolder folder;
   tests::TinyModel shape;
   shape.width = 256;
   shape.inner = 64;

@@ -33,7 +33,7 @@ class Estimate : public testing::Test {
     return session;
   }
 
-  const tests::TemporaryFolder folder_;
+  const tests::TempFolder folder_;
 };
 
 TEST_F(Estimate, OfMemoryIsWithinAThirdOfWhatTwoStepsHold) {

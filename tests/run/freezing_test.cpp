@@ -9,7 +9,7 @@ namespace sterna::run {
 namespace {
 
 std::set<std::string> trained(bool tied, const Freezing& freezing) {
-  const tests::TemporaryFolder folder;
+  const tests::TempFolder folder;
   const auto student = make_student(folder.path(), tied, freezing, learned_in_blocks);
   std::set<std::string> names;
   for (const Slot& slot : student->slots()) {

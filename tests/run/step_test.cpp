@@ -127,7 +127,7 @@ TEST(StepShare, CoversEverySampleOnceInSharesThatDifferByOne) {
 }
 
 TEST(StepAmongRanks, GivesTheUpdateOfOneRankForTheSameGlobalBatch) {
-  const tests::TemporaryFolder folder;
+  const tests::TempFolder folder;
   tests::write_tiny_model(folder.path(), small_shape());
   const auto before = OneRank(folder.path(), learned_in_blocks).values();
   const auto world = dist::make_single();
@@ -241,7 +241,7 @@ class RecordedStep : public testing::Test {
     return rank;
   }
 
-  const tests::TemporaryFolder folder_;
+  const tests::TempFolder folder_;
   std::vector<std::string> events_;
   RecordingWorld world_{events_};
 };

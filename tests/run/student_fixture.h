@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "tests/support/program.h"
+#include "tests/support/temp_folder.h"
 #include "tests/support/tiny_model.h"
 #include "trainer/data/samples.h"
 #include "trainer/model/load.h"

@@ -28,7 +28,7 @@ std::map<std::string, Tensor> gradients_by_tape(Student& student, bool recompute
 class TapeOf : public testing::TestWithParam<bool> {};
 
 TEST_P(TapeOf, BlocksGivesTheGradientsOfOneGraphThroughTheWholeModel) {
-  const tests::TemporaryFolder folder;
+  const tests::TempFolder folder;
   const auto student = make_student(folder.path(), GetParam(), {}, none);
   const Tensor d = at::randn({2, 9, 64}, at::detail::createCPUGenerator(3)).pow(3);
   const auto by_tape = gradients_by_tape(*student, false, d);
@@ -51,7 +51,7 @@ TEST_P(TapeOf, BlocksGivesTheGradientsOfOneGraphThroughTheWholeModel) {
 INSTANTIATE_TEST_SUITE_P(UntiedAndTied, TapeOf, testing::Bool());
 
 TEST(Tape, StopsAtTheLowestTrainedBlockAndLeavesFrozenOnesWithoutGradient) {
-  const tests::TemporaryFolder folder;
+  const tests::TempFolder folder;
   Freezing freezing;
   freezing.patterns = {"model.embed_tokens", "model.layers.0.*", "lm_head"};
   const auto student = make_student(folder.path(), false, freezing, none);

@@ -64,6 +64,34 @@ TEST_F(Training, EveryLineOfTheLogHasItsFields) {
   EXPECT_GT(step["rss_mib"].get<double>(), 1);
 }
 
+TEST_F(Training, InFullPrecisionNeedsNoQuantizerAndNoTeacherAndLearns) {
+  ASSERT_EQ(train("plain",
+                  {"quant.weight=none",
+                   "kd.loss=gt",
+                   "train.freeze=[]",
+                   "train.weight_decay=0.1",
+                   "eval.text=" + (folder_.path() / "text.txt").string(),
+                   "eval.window=32",
+                   "eval.max_windows=8"}),
+            0)
+      << output_;
+  const auto folder = run_folder("plain");
+  const auto ppl = [&](const std::string& cell) {
+    const json result = json::parse(io::read_text(folder / "eval" / (cell + ".text.txt.json")));
+    EXPECT_FALSE(result.contains("kld")) << "there is no teacher";
+    return result.at("ppl").get<double>();
+  };
+  EXPECT_LT(ppl("step-40"), 0.5 * ppl("full-precision"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "eval/ptq.text.txt.json"));
+  for (const char* kind : {"quant", "buffer"})
+    EXPECT_FALSE(std::filesystem::exists(folder / "checkpoints/step-40" /
+                                         (std::string(kind) + ".safetensors")))
+        << kind;
+  const std::vector<json> lines = log_of(folder);
+  ASSERT_EQ(lines.size(), 40u);
+  EXPECT_EQ(keys_of(lines.back()["terms"]), std::set<std::string>{"gt"});
+}
+
 TEST_F(Training, WithoutAKnownPeakOfTheDeviceMfuIsNull) {
   ASSERT_EQ(train("unknown", {"train.steps=1"}), 0) << output_;
   const json step = log_of(run_folder("unknown")).front();

@@ -103,6 +103,4 @@ class Program : public Process {
   }
 };
 
-using TemporaryFolder = TempFolder;
-
 }  // namespace sterna::tests

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "quant/scale.h"
+#include "recipes/blame.h"
 #include "trainer/cli/checkpoint.h"
 #include "trainer/eval/texts.h"
 #include "trainer/io/atomic_file.h"
@@ -12,16 +13,8 @@
 namespace sterna::cli {
 namespace {
 
-// Keys outside [eval] may stand in a recipe, which is usually a training run's; on the command
-// line they would be a mistake.
-eval::EvalConfig read_config(const Invocation& typed) {
-  recipes::Recipe recipe = open_recipe(typed);
-  for (const auto& path : typed.recipes) {
-    for (const std::string& table : recipes::Recipe::load(path).root().keys()) {
-      if (table != "eval")
-        recipe.ignore(table);
-    }
-  }
+eval::EvalConfig read_config(recipes::Recipe& recipe) {
+  recipes::ignore_other_tables(recipe, "eval");
   const auto config = recipe.section("eval").read<eval::EvalConfig>();
   recipe.reject_unknown();
   if (config.text.empty())
@@ -53,18 +46,25 @@ struct Job {
   std::vector<eval::EvalText> texts;
 };
 
-Job prepare(const Invocation& typed, const eval::EvalConfig& config, Streams streams) {
+Job prepare(const Invocation& typed,
+            recipes::Recipe& recipe,
+            const eval::EvalConfig& config,
+            Streams streams) {
   Job job;
+  const recipes::Section section = recipe.section("eval");
   job.model = open_checkpoint(typed.paths.front(), streams);
   const auto tokenizer = text::open_tokenizer(job.model.tokenizer_path);
-  job.texts = eval::read_texts(config, *tokenizer, job.model.config);
-  if (!config.reference.empty()) {
+  job.texts = recipes::blame_on(
+      section, "text", [&] { return eval::read_texts(config, *tokenizer, job.model.config); });
+  if (config.reference.empty())
+    return job;
+  recipes::blame_on(section, "reference", [&] {
     job.reference = open_checkpoint(config.reference, streams);
     model::require_same_tokens(job.model, *tokenizer, *job.reference, "eval.reference");
     for (const eval::EvalText& text : job.texts)
       eval::require_windows(
           static_cast<int64_t>(text.ids.size()), config.options(), job.reference->config);
-  }
+  });
   return job;
 }
 
@@ -78,8 +78,10 @@ void write_json(const std::filesystem::path& file,
 }
 
 int run(const Invocation& typed, Streams streams) {
-  const eval::EvalConfig config = read_config(typed);
-  const Job job = prepare(typed, config, streams);
+  recipes::Recipe recipe = open_recipe(typed);
+  const eval::EvalConfig config = read_config(recipe);
+  const Job job =
+      recipes::at_its_key(recipe, [&] { return prepare(typed, recipe, config, streams); });
   const at::ScalarType dtype = quant::parse_dtype(config.dtype);
   const model::Decoder decoder = model::load_decoder(job.model, dtype);
   std::optional<model::Decoder> reference;

@@ -1,6 +1,7 @@
 #include <iomanip>
 #include <ostream>
 
+#include "recipes/blame.h"
 #include "trainer/cli/checkpoint.h"
 #include "trainer/export/export.h"
 #include "trainer/model/plan_fits.h"
@@ -39,13 +40,7 @@ void quantize_one(const std::string& name,
 quant::Plan read_plan(const Invocation& typed) {
   recipes::Recipe recipe = open_recipe(typed);
   const quant::Plan plan = quant::Plan::read(recipe.section("quant"));
-  // A training recipe may be given for its [quant]; what else it says is not for this verb.
-  if (!typed.recipes.empty()) {
-    for (const std::string& table : recipe.root().keys()) {
-      if (table != "quant")
-        recipe.ignore(table);
-    }
-  }
+  recipes::ignore_other_tables(recipe, "quant");
   recipe.reject_unknown();
   if (plan.empty())
     throw recipes::UserError(

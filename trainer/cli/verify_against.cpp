@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "recipes/blame.h"
 #include "trainer/cli/checkpoint.h"
 #include "trainer/export/certify.h"
 #include "trainer/run/deliver.h"
@@ -23,11 +24,9 @@ recipes::Recipe recipe_of(const Invocation& typed, const std::filesystem::path& 
     base = recipes::Recipe::load(folder / "recipe.toml");
     break;
   }
-  for (const std::string& table : base.root().keys()) {
-    if (table != "verify")
-      base.ignore(table);
-  }
-  return open_recipe(typed, std::move(base));
+  recipes::Recipe recipe = open_recipe(typed, std::move(base));
+  recipes::ignore_other_tables(recipe, "verify");
+  return recipe;
 }
 
 }  // namespace
@@ -40,7 +39,8 @@ int verify_against(const Invocation& typed, Streams streams) {
   recipe.reject_unknown();
   const model::CheckpointInfo trained = open_checkpoint(against, streams);
   const auto tokenizer = text::open_tokenizer(trained.tokenizer_path);
-  const auto ids = run::read_verify_ids(wanted, *tokenizer, trained.config);
+  const auto ids = recipes::at_its_key(
+      recipe, [&] { return run::read_verify_ids(wanted, *tokenizer, trained.config); });
   const exporter::ExportSource source = exporter::open_source(trained);
   const exporter::Certificate certificate = exporter::certify(folder, source);
   const auto& wrong = certificate.mismatches;

@@ -23,7 +23,7 @@ std::vector<int32_t> read_eval_ids(const EvalTextOptions& options,
   const std::optional<int32_t> bos = tokenizer.special().bos;
   if (options.bos != EvalBos::kNone && !bos) {
     throw recipes::UserError(
-        "eval.bos asks for a start token, but the tokenizer has none; set eval.bos=none");
+        "eval.bos: asks for a start token, but the tokenizer has none; set eval.bos=none");
   }
   DocumentOptions documents;
   documents.files = options.text;
@@ -43,9 +43,9 @@ std::vector<int32_t> read_eval_ids(const EvalTextOptions& options,
     ids.insert(ids.end(), part.begin(), part.end());
   });
   if (ids.empty()) {
-    throw recipes::UserError("eval.text: no text in " + (options.text.empty()
-                                                             ? "an empty list of files"
-                                                             : options.text.front().string()));
+    throw recipes::UserError(
+        (options.text.empty() ? "the list of files" : options.text.front().string()) +
+        " holds no text");
   }
   return ids;
 }

@@ -30,7 +30,7 @@ std::optional<int32_t> start_token(const SourceConfig& config, const text::Token
     return std::nullopt;
   }
   if (!special.bos) {
-    throw UserError("data.bos = \"" + config.bos +
+    throw UserError("data.bos: \"" + config.bos +
                     "\", but the tokenizer has no start token; set data.bos=none");
   }
   return special.bos;
@@ -43,15 +43,15 @@ std::optional<int32_t> end_token(const SourceConfig& config, const text::Tokeniz
   if (config.end == "auto") {
     if (!tokenizer.special().eos) {
       throw UserError(
-          "data.end = \"auto\", but the tokenizer has no end token; name one (data.end=\"<text>\") "
+          "data.end: \"auto\", but the tokenizer has no end token; name one (data.end=\"<text>\") "
           "or set data.end=none");
     }
     return tokenizer.special().eos;
   }
   const std::vector<int32_t> ids = tokenizer.encode(config.end);
   if (ids.size() != 1) {
-    throw UserError("data.end = \"" + config.end + "\" is " + std::to_string(ids.size()) +
-                    " tokens, not one");
+    throw UserError("data.end: \"" + config.end + "\" is " + std::to_string(ids.size()) +
+                    " tokens of this tokenizer, not one");
   }
   return ids[0];
 }

@@ -7,6 +7,10 @@ namespace sterna::eval {
 std::vector<EvalText> read_texts(const EvalConfig& config,
                                  const text::Tokenizer& tokenizer,
                                  const model::DecoderConfig& decoder) {
+  if (config.stride > config.window)
+    throw recipes::UserError("eval.stride: " + std::to_string(config.stride) +
+                             " would leave out text between windows of " +
+                             std::to_string(config.window) + "; expected stride <= window");
   std::vector<EvalText> texts;
   for (const std::filesystem::path& path : config.text) {
     const std::string name = path.filename().string();

@@ -88,6 +88,28 @@ void require_something_to_do(recipes::Recipe& recipe, const Settings& s) {
         "steps", "nothing to do: set train.steps, or blockwise.samples for the block-wise stage");
 }
 
+Session open(recipes::Recipe& recipe) {
+  Session session;
+  session.settings = read_settings(recipe);
+  session.world = dist::make_single();
+  const Settings& s = session.settings;
+  require_something_to_do(recipe, s);
+  session.objective = std::make_unique<distill::Objective>(recipe.section("kd"));
+  session.plan = quant::Plan::read(recipe.section("quant"));
+  session.adapters = quant::AdapterPlan::read(recipe.section("adapter"));
+  session.needs_teacher =
+      s.blockwise_wanted() || (s.train.steps > 0 && session.objective->needs_teacher());
+
+  open_checkpoints(recipe, session);
+  require_fitting_models(session);
+  session.texts = recipes::blame_on(recipe.section("eval"), "text", [&] {
+    return eval::read_texts(s.eval, *session.tokenizer, session.source.config);
+  });
+  require_delivery(recipe, session);
+  open_data(recipe, session);
+  return session;
+}
+
 std::map<std::string, std::string> hashes_of(const Session& session) {
   const data::SampleSource& samples = session.samples ? *session.samples : *session.block_samples;
   std::map<std::string, std::string> hashes = {{"tokenizer", session.tokenizer->fingerprint()},
@@ -136,25 +158,7 @@ void read_all_sections(recipes::Recipe& recipe) {
 Session open_session(recipes::Recipe& recipe) {
   read_all_sections(recipe);
   recipe.reject_unknown();
-  Session session;
-  session.settings = read_settings(recipe);
-  session.world = dist::make_single();
-  const Settings& s = session.settings;
-  require_something_to_do(recipe, s);
-  session.objective = std::make_unique<distill::Objective>(recipe.section("kd"));
-  session.plan = quant::Plan::read(recipe.section("quant"));
-  session.adapters = quant::AdapterPlan::read(recipe.section("adapter"));
-  session.needs_teacher =
-      s.blockwise_wanted() || (s.train.steps > 0 && session.objective->needs_teacher());
-
-  open_checkpoints(recipe, session);
-  require_fitting_models(session);
-  session.texts = recipes::blame_on(recipe.section("eval"), "text", [&] {
-    return eval::read_texts(s.eval, *session.tokenizer, session.source.config);
-  });
-  require_delivery(recipe, session);
-  open_data(recipe, session);
-  return session;
+  return recipes::at_its_key(recipe, [&] { return open(recipe); });
 }
 
 void load_models(Session& session) {

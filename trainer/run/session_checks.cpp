@@ -12,7 +12,7 @@ using recipes::UserError;
 
 void require_positions(const model::CheckpointInfo& source, const char* key, int64_t seq_len) {
   if (source.config.max_positions > 0 && seq_len > source.config.max_positions)
-    throw UserError(std::string(key) + " = " + std::to_string(seq_len) + ", but " +
+    throw UserError(std::string(key) + ": " + std::to_string(seq_len) + " tokens, but " +
                     source.path.string() + " was made for at most " +
                     std::to_string(source.config.max_positions) + " positions");
 }
@@ -29,7 +29,7 @@ void require_positions(const Settings& s, const model::CheckpointInfo& source) {
 
 void require_embedding(const model::CheckpointInfo& source, const text::Tokenizer& tokenizer) {
   if (tokenizer.vocab_size() > source.config.vocab)
-    throw UserError(source.path.string() + ": the tokenizer has " +
+    throw UserError("model.path: " + source.path.string() + ": the tokenizer has " +
                     std::to_string(tokenizer.vocab_size()) + " tokens, the embedding only " +
                     std::to_string(source.config.vocab) + " rows");
 }
@@ -38,9 +38,10 @@ void require_same_blocks(const std::string& what,
                          const model::DecoderConfig& student,
                          const model::DecoderConfig& teacher) {
   if (teacher.layers != student.layers || teacher.width != student.width)
-    throw UserError(what + " goes block by block: teacher.path must have the student's " +
+    throw UserError("teacher.path: " + what + " goes block by block; expected the student's " +
                     std::to_string(student.layers) + " blocks of width " +
-                    std::to_string(student.width));
+                    std::to_string(student.width) + ", found " + std::to_string(teacher.layers) +
+                    " of width " + std::to_string(teacher.width));
 }
 
 /// A pattern that freezes nothing is a typo that would train what should stay.
