@@ -34,7 +34,7 @@ TEST(AtItsKey, AnErrorThatBeginsWithAKeyGetsItsPlace) {
             "r.toml:2:2: 'train.length': too long: 3");
   EXPECT_EQ(error_of(recipe, "eval.length: too long"), "command line: 'eval.length': too long");
   EXPECT_EQ(error_of(recipe, "train.words: 'x' is no word"),
-            "r.toml:1:1: 'train.words': 'x' is no word")
+            "r.toml:1:2: 'train.words': 'x' is no word")
       << "a default is of the table that leaves it out";
 }
 
