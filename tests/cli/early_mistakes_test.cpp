@@ -64,10 +64,12 @@ TEST_F(EarlyMistakes, OfLengths) {
 TEST_F(EarlyMistakes, OfSpecialTokensThatTheTokenizerLacks) {
   EXPECT_HAS(error_of({"data.end=two words"}),
              "command line: 'data.end': \"two words\" is 9 tokens of this tokenizer, not one");
+  forget("model", "bos_token_id");
   EXPECT_HAS(error_of({"data.bos=document"}),
              "command line: 'data.bos': \"document\", but the tokenizer has no start token");
   EXPECT_HAS(error_of({"eval.text=" + path("text.txt"), "eval.window=16", "eval.bos=start"}),
              "command line: 'eval.bos': asks for a start token");
+  forget("model", "eos_token_id");
   fs::remove(folder_ / "model/tokenizer_config.json");
   EXPECT_HAS(error_of({}), "command line: 'data.end': \"auto\", but the tokenizer has no end");
 }

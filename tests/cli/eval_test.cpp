@@ -107,6 +107,7 @@ TEST_F(Eval, MistakesNameThePlaceOfTheirKey) {
   EXPECT_HAS(error_of(text + "stride = 2000\n"), file + ":5:1: 'eval.stride': 2000 would leave");
   EXPECT_HAS(error_of(text + "window = 16\nreference = '/no'\n"),
              file + ":6:1: 'eval.reference': /no: no such file or folder");
+  forget("model", "bos_token_id");
   EXPECT_HAS(error_of(text + "window = 16\nbos = 'start'\n"),
              file + ":6:1: 'eval.bos': asks for a start token, but the tokenizer has none");
   EXPECT_HAS(error_of(text + "window = 16\n", {"eval.bos=document"}),

@@ -50,6 +50,13 @@ class Verbs : public testing::Test {
     return all;
   }
 
+  /// Takes a key out of a model's config.json.
+  void forget(const std::string& model, const std::string& key) const {
+    nlohmann::json config = nlohmann::json::parse(read_file(folder_ / model / "config.json"));
+    config.erase(key);
+    write_file(folder_ / model / "config.json", config.dump());
+  }
+
   /// Turns the last bit of a file.
   static void damage(const std::filesystem::path& file) {
     std::string bytes = read_file(file);
