@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include <ATen/ATen.h>
 
@@ -9,6 +10,15 @@
 namespace sterna::kvcache {
 
 using at::Tensor;
+
+/// How the layers of a model attend.
+struct Attention {
+  std::shared_ptr<const Rope> rope;  ///< null where nothing is rotated: learned positions
+  /// One for each layer: query i sees key j where i - window < j <= i; 0: all keys up to its own.
+  std::vector<int64_t> windows;
+
+  int64_t layers() const { return static_cast<int64_t>(windows.size()); }
+};
 
 /// Attention of one layer with its past. The cache owns RoPE and storage, so stores that quantize,
 /// drop or re-index keys fit behind the same call.
@@ -19,7 +29,7 @@ class Cache {
 
   /// @param q          [B, H, T, d] before RoPE
   /// @param k, v       [B, J, T, d] before RoPE; H is a multiple of J
-  /// @param positions  int64 [T]
+  /// @param positions  int64 [T], or [B, T] where rows differ
   /// @return           context [B, H, T, d]
   virtual Tensor attend(int64_t layer,
                         const Tensor& q,
@@ -32,11 +42,13 @@ class Cache {
 };
 
 /// No past and nothing kept: training, and evaluation of whole windows. Causal, fused.
-std::unique_ptr<Cache> make_stateless(std::shared_ptr<const Rope> rope);
+/// @param documents  int64 [B, T]: tokens see only those of their own document (kvcache/mask.h);
+///                   undefined where each row is one document
+std::unique_ptr<Cache> make_stateless(std::shared_ptr<const Attention> attention,
+                                      Tensor documents = {});
 
 /// Keeps every key and value densely: generation's default.
-/// @param layers  how many layers will call attend()
-std::unique_ptr<Cache> make_full(std::shared_ptr<const Rope> rope, int64_t layers);
+std::unique_ptr<Cache> make_full(std::shared_ptr<const Attention> attention);
 
 /// As make_stateless, but computes and keeps the probabilities of every layer: fp32 [B, H, T, T].
 /// For verification and attention-map losses; chosen by who asks, never by a flag on the model.
@@ -44,6 +56,7 @@ class EagerAttention : public Cache {
  public:
   virtual const Tensor& probabilities(int64_t layer) const = 0;
 };
-std::unique_ptr<EagerAttention> make_eager(std::shared_ptr<const Rope> rope, int64_t layers);
+std::unique_ptr<EagerAttention> make_eager(std::shared_ptr<const Attention> attention,
+                                           Tensor documents = {});
 
 }  // namespace sterna::kvcache

@@ -1,31 +1,33 @@
 // Attention step by step, so that its probabilities can be looked at:
-//   P = softmax_fp32(q k^T / sqrt(d) + causal mask),  context = P v
+//   P = softmax_fp32(q k^T / sqrt(d) + mask),  context = P v
 #include <cmath>
 #include <limits>
 
 #include "kvcache/cache.h"
+#include "kvcache/mask.h"
 
 namespace sterna::kvcache {
 namespace {
 
 class Eager final : public EagerAttention {
  public:
-  Eager(std::shared_ptr<const Rope> rope, int64_t layers)
-      : memo_(std::move(rope)), probabilities_(layers) {}
+  Eager(std::shared_ptr<const Attention> attention, Tensor documents)
+      : attention_(std::move(attention)),
+        memo_(attention_->rope),
+        masks_(std::move(documents)),
+        probabilities_(attention_->windows.size()) {}
 
   Tensor attend(int64_t layer,
                 const Tensor& q,
                 const Tensor& k,
                 const Tensor& v,
                 const Tensor& positions) override {
-    const RopeTable& table = memo_.table(positions, q.scalar_type());
-    const int64_t heads = q.size(1);
-    const int64_t tokens = q.size(2);
-    const Tensor keys = rotate(k, table).repeat_interleave(heads / k.size(1), 1);
-    const Tensor values = v.repeat_interleave(heads / v.size(1), 1);
-    const Tensor scores = at::matmul(rotate(q, table), keys.transpose(2, 3)) /
+    const int64_t share = q.size(1) / k.size(1);
+    const Tensor keys = memo_.rotated(k, positions).repeat_interleave(share, 1);
+    const Tensor values = v.repeat_interleave(share, 1);
+    const Tensor scores = at::matmul(memo_.rotated(q, positions), keys.transpose(2, 3)) /
                           std::sqrt(static_cast<double>(q.size(3)));
-    const Tensor hidden = at::ones({tokens, tokens}, q.options().dtype(at::kBool)).triu(1);
+    const Tensor hidden = masks_.visible(q, attention_->windows.at(layer)).logical_not();
     const Tensor p = scores.to(at::kFloat)
                          .masked_fill(hidden, -std::numeric_limits<float>::infinity())
                          .softmax(-1);
@@ -38,14 +40,17 @@ class Eager final : public EagerAttention {
   const Tensor& probabilities(int64_t layer) const override { return probabilities_.at(layer); }
 
  private:
+  std::shared_ptr<const Attention> attention_;
   RopeMemo memo_;
+  Masks masks_;
   std::vector<Tensor> probabilities_;
 };
 
 }  // namespace
 
-std::unique_ptr<EagerAttention> make_eager(std::shared_ptr<const Rope> rope, int64_t layers) {
-  return std::make_unique<Eager>(std::move(rope), layers);
+std::unique_ptr<EagerAttention> make_eager(std::shared_ptr<const Attention> attention,
+                                           Tensor documents) {
+  return std::make_unique<Eager>(std::move(attention), std::move(documents));
 }
 
 }  // namespace sterna::kvcache

@@ -2,6 +2,7 @@
 #include <ATen/ops/scaled_dot_product_attention.h>
 
 #include "kvcache/cache.h"
+#include "kvcache/mask.h"
 
 namespace sterna::kvcache {
 namespace {
@@ -32,8 +33,11 @@ struct Store {
 
 class Full final : public Cache {
  public:
-  Full(std::shared_ptr<const Rope> rope, int64_t layers)
-      : memo_(std::move(rope)), keys_(layers), values_(layers) {}
+  explicit Full(std::shared_ptr<const Attention> attention)
+      : attention_(std::move(attention)),
+        memo_(attention_->rope),
+        keys_(attention_->windows.size()),
+        values_(attention_->windows.size()) {}
 
   Tensor attend(int64_t layer,
                 const Tensor& q,
@@ -41,22 +45,27 @@ class Full final : public Cache {
                 const Tensor& v,
                 const Tensor& positions) override {
     const at::NoGradGuard no_grad;  // what is stored is never trained through
-    const RopeTable& table = memo_.table(positions, q.scalar_type());
     const int64_t tokens = q.size(2);
-    const Tensor keys = keys_.at(layer).append(rotate(k, table));
-    const Tensor values = values_.at(layer).append(v);
-    const bool first = keys.size(2) == tokens;
-    std::optional<Tensor> mask;
-    if (!first && tokens > 1) {
-      mask = at::ones({tokens, keys.size(2)}, q.options().dtype(at::kBool))
-                 .tril(keys.size(2) - tokens);
+    const int64_t window = attention_->windows.at(layer);
+    Tensor keys = keys_.at(layer).append(memo_.rotated(k, positions));
+    Tensor values = values_.at(layer).append(v);
+    if (window > 0 && keys.size(2) > window + tokens - 1) {
+      // What no query of this call sees any more.
+      const int64_t kept = window + tokens - 1;
+      keys = keys.narrow(2, keys.size(2) - kept, kept);
+      values = values.narrow(2, values.size(2) - kept, kept);
     }
-    return at::scaled_dot_product_attention(rotate(q, table),
+    const Sight sight{tokens, keys.size(2), window, {}};
+    const bool causal = sight.slots == tokens && only_causal(sight);
+    std::optional<Tensor> mask;
+    if (tokens > 1 && !causal)
+      mask = visible(sight, q.device());
+    return at::scaled_dot_product_attention(memo_.rotated(q, positions),
                                             keys,
                                             values,
                                             mask,
                                             /*dropout_p=*/0.0,
-                                            /*is_causal=*/first && tokens > 1,
+                                            /*is_causal=*/causal && tokens > 1,
                                             /*scale=*/std::nullopt,
                                             /*enable_gqa=*/q.size(1) != k.size(1));
   }
@@ -64,6 +73,7 @@ class Full final : public Cache {
   int64_t length() const override { return values_.empty() ? 0 : values_.back().used; }
 
  private:
+  std::shared_ptr<const Attention> attention_;
   RopeMemo memo_;
   std::vector<Store> keys_;
   std::vector<Store> values_;
@@ -71,8 +81,8 @@ class Full final : public Cache {
 
 }  // namespace
 
-std::unique_ptr<Cache> make_full(std::shared_ptr<const Rope> rope, int64_t layers) {
-  return std::make_unique<Full>(std::move(rope), layers);
+std::unique_ptr<Cache> make_full(std::shared_ptr<const Attention> attention) {
+  return std::make_unique<Full>(std::move(attention));
 }
 
 }  // namespace sterna::kvcache

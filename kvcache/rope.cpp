@@ -2,53 +2,14 @@
 //   f_i   = theta^(-2i/d), i < d/2
 //   y_i   = x_i cos(p f_i) - x_{i+d/2} sin(p f_i)
 //   y_i+d/2 = x_{i+d/2} cos(p f_i) + x_i sin(p f_i)
-// linear: f_i / factor. llama3: long wavelengths divided by factor, short ones kept, a ramp
-// between. Frequencies follow the fp32 operations of transformers, so that angles agree bit for
-// bit; a difference of one ulp in f_i is 5e-4 radians at position 8,192.
+// Scaled variants: kvcache/rope_scaling.cpp.
 #include "kvcache/rope.h"
-
-#include <cmath>
-#include <numbers>
 
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 namespace sterna::kvcache {
 namespace {
-
-void scale_llama3(const RopeConfig& config, std::span<float> frequencies) {
-  const auto length = static_cast<float>(config.original_max_positions);
-  const auto low = static_cast<float>(config.low_freq_factor);
-  const auto high = static_cast<float>(config.high_freq_factor);
-  const auto factor = static_cast<float>(config.factor);
-  for (float& f : frequencies) {
-    const float wavelength = 2.0f * std::numbers::pi_v<float> / f;
-    if (wavelength > length / low) {
-      f /= factor;
-    } else if (wavelength >= length / high) {
-      const float keep = (length / wavelength - low) / (high - low);
-      f = (1.0f - keep) * f / factor + keep * f;
-    }
-  }
-}
-
-void check(const RopeConfig& config) {
-  TORCH_CHECK(config.head_dim > 0 && config.head_dim % 2 == 0,
-              "rope: expected an even head width, got ",
-              config.head_dim);
-  TORCH_CHECK(config.type == "default" || config.type == "linear" || config.type == "llama3",
-              "rope: no type '",
-              config.type,
-              "'; there are default, linear, llama3");
-  TORCH_CHECK(config.type != "llama3" || config.original_max_positions > 0,
-              "rope: llama3 needs the original number of positions");
-  TORCH_CHECK(config.divisors.empty() ||
-                  static_cast<int64_t>(config.divisors.size()) == config.head_dim / 2,
-              "rope: expected ",
-              config.head_dim / 2,
-              " divisors, got ",
-              config.divisors.size());
-}
 
 // Rows of d values: (B, H, T) with strides; the last dimension is contiguous.
 struct Rows {
@@ -78,6 +39,7 @@ void rotate_cpu(const Tensor& x, const RopeTable& table, float sign, Tensor& y) 
   T* to = y.mutable_data_ptr<T>();
   const T* cos = table.cos.const_data_ptr<T>();
   const T* sin = table.sin.const_data_ptr<T>();
+  const int64_t table_row = table.cos.dim() == 3 ? in.tokens * in.half : 0;
   // Token by token, all heads of it: that is how projections lie in memory.
   at::parallel_for(0, x.size(0) * in.tokens, 64, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
@@ -86,8 +48,8 @@ void rotate_cpu(const Tensor& x, const RopeTable& table, float sign, Tensor& y) 
       for (int64_t h = 0; h < in.heads; ++h) {
         rotate_row(from + b * in.stride_b + h * in.stride_h + t * in.stride_t,
                    to + b * out.stride_b + h * out.stride_h + t * out.stride_t,
-                   cos + t * in.half,
-                   sin + t * in.half,
+                   cos + b * table_row + t * in.half,
+                   sin + b * table_row + t * in.half,
                    in.half,
                    sign);
       }
@@ -99,8 +61,11 @@ Tensor rotate_anywhere(const Tensor& x, const RopeTable& table, double sign) {
   const int64_t half = x.size(-1) / 2;
   const Tensor a = x.narrow(-1, 0, half);
   const Tensor b = x.narrow(-1, half, half);
-  const Tensor sin = table.sin * sign;
-  return at::cat({a * table.cos - b * sin, b * table.cos + a * sin}, -1);
+  // Rows that differ: [B, 1, T, d/2].
+  const bool rows = table.cos.dim() == 3;
+  const Tensor cos = rows ? table.cos.unsqueeze(1) : table.cos;
+  const Tensor sin = (rows ? table.sin.unsqueeze(1) : table.sin) * sign;
+  return at::cat({a * cos - b * sin, b * cos + a * sin}, -1);
 }
 
 /// @param sign  +1 turns forward, -1 back: the gradient's way
@@ -141,35 +106,30 @@ class Rotate : public torch::autograd::Function<Rotate> {
 
 }  // namespace
 
-Rope::Rope(const RopeConfig& config) {
-  check(config);
-  const Tensor exponent = at::arange(0, config.head_dim, 2, at::kFloat) / config.head_dim;
-  inverse_frequencies_ = 1.0 / at::pow(at::Scalar(config.theta), exponent);
-  std::span<float> f(inverse_frequencies_.data_ptr<float>(), config.head_dim / 2);
-  if (config.type == "linear") {
-    inverse_frequencies_ /= config.factor;
-  } else if (config.type == "llama3") {
-    scale_llama3(config, f);
-  }
-  for (size_t i = 0; i < config.divisors.size(); ++i) {
-    f[i] /= static_cast<float>(config.divisors[i]);
-  }
-}
-
 RopeTable Rope::table(const Tensor& positions, at::ScalarType dtype) const {
   const at::NoGradGuard no_grad;
-  const Tensor angles = positions.to(at::kFloat).unsqueeze(1) *
-                        inverse_frequencies_.to(positions.device()).unsqueeze(0);
-  return {angles.cos().to(dtype), angles.sin().to(dtype)};
+  const int64_t length =
+      depends_on_length() && positions.numel() > 0 ? positions.max().item<int64_t>() + 1 : 0;
+  const Tensor angles =
+      positions.to(at::kFloat).unsqueeze(-1) * inverse_frequencies(length).to(positions.device());
+  const auto finish = [&](Tensor x) {
+    return (attention_factor_ == 1.0 ? x : x.mul_(attention_factor_)).to(dtype);
+  };
+  return {finish(angles.cos()), finish(angles.sin())};
 }
 
 Tensor rotate(const Tensor& x, const RopeTable& table) {
-  TORCH_CHECK(x.dim() == 4 && x.size(2) == table.cos.size(0) && x.size(3) == 2 * table.cos.size(1),
+  const int64_t tokens = table.cos.size(-2);
+  const bool rows = table.cos.dim() == 3;
+  TORCH_CHECK(x.dim() == 4 && x.size(2) == tokens && x.size(3) == 2 * table.cos.size(-1) &&
+                  (!rows || x.size(0) == table.cos.size(0)),
               "rope: expected x [B, H, ",
-              table.cos.size(0),
+              tokens,
               ", ",
-              2 * table.cos.size(1),
-              "], got ",
+              2 * table.cos.size(-1),
+              "] for a table ",
+              table.cos.sizes(),
+              ", got ",
               x.sizes());
   TORCH_CHECK(x.scalar_type() == table.cos.scalar_type(),
               "rope: x is ",
@@ -181,12 +141,14 @@ Tensor rotate(const Tensor& x, const RopeTable& table) {
 
 RopeMemo::RopeMemo(std::shared_ptr<const Rope> rope) : rope_(std::move(rope)) {}
 
-const RopeTable& RopeMemo::table(const Tensor& positions, at::ScalarType dtype) {
-  if (!positions_.is_same(positions) || table_.cos.scalar_type() != dtype) {
-    table_ = rope_->table(positions, dtype);
+Tensor RopeMemo::rotated(const Tensor& x, const Tensor& positions) {
+  if (!rope_)
+    return x;
+  if (!positions_.is_same(positions) || table_.cos.scalar_type() != x.scalar_type()) {
+    table_ = rope_->table(positions, x.scalar_type());
     positions_ = positions;
   }
-  return table_;
+  return rotate(x, table_);
 }
 
 }  // namespace sterna::kvcache

@@ -23,8 +23,8 @@ void bench(const model::CheckpointInfo& info, at::ScalarType dtype, int64_t b, i
   model::Decoder decoder = model::load_decoder(info, dtype);
   const Tensor ids = at::randint(0, info.config.vocab, {b, t}, at::kLong);
   const Tensor positions = at::arange(t);
-  const auto cache = kvcache::make_stateless(decoder.rope());
-  const Tensor x = decoder.embed(ids);
+  const auto cache = kvcache::make_stateless(decoder.attention());
+  const Tensor x = decoder.embed(ids, positions);
   const double whole = seconds([&] { decoder.hidden(ids, positions, *cache); });
   const double norms = seconds([&] { decoder.final_norm(x); }) * (2.0 * info.config.layers + 1);
   double linear = 0;

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/support/peers.h"
-#include "tests/support/tiny_model.h"
+#include "tests/support/tiny_families.h"
 #include "trainer/cli/command.h"
 #include "trainer/io/json.h"
 
@@ -65,6 +65,42 @@ TEST_F(Transformers, ComputesTheLogitsOfAModelWithBiasesAndScaledRope) {
   ASSERT_NO_FATAL_FAILURE(
       expect_same((tests::source_dir() / "tests/golden/tiny_llama").string(), "fp32"));
 }
+
+/// The other families, trained a little.
+class TransformersFamily : public Transformers, public testing::WithParamInterface<std::string> {};
+
+TEST_P(TransformersFamily, ComputesTheLogitsOfATrainedExport) {
+  tests::write_tiny_family(folder_ / "model", GetParam());
+  tests::write_text_file(folder_ / "text.txt", tests::tiny_text(300));
+  ASSERT_NO_FATAL_FAILURE(sterna({"train",
+                                  (tests::source_dir() / "recipes/tests/tiny_kl.toml").string(),
+                                  "model.path=" + path("model"),
+                                  "data.text=" + path("text.txt"),
+                                  "data.cache=" + path("tokens"),
+                                  "run.dir=" + path("runs"),
+                                  "run.name=r",
+                                  "train.freeze=[]",
+                                  "train.steps=2"}));
+  ASSERT_NO_FATAL_FAILURE(expect_same(path("runs/r"), "fp32"));
+}
+
+INSTANTIATE_TEST_SUITE_P(All,
+                         TransformersFamily,
+                         testing::ValuesIn(tests::tiny_family_names()),
+                         [](const auto& one) { return one.param; });
+
+/// Their configuration is made from the file's metadata.
+class TransformersGguf : public Transformers, public testing::WithParamInterface<std::string> {};
+
+TEST_P(TransformersGguf, ComputesTheLogitsOfAnExportOfAGguf) {
+  ASSERT_NO_FATAL_FAILURE(expect_same(
+      (tests::source_dir() / "tests/golden" / (GetParam() + ".gguf")).string(), "fp32"));
+}
+
+INSTANTIATE_TEST_SUITE_P(All,
+                         TransformersGguf,
+                         testing::Values("tiny_mistral", "tiny_qwen2", "tiny_qwen3", "tiny_gpt2"),
+                         [](const auto& one) { return one.param; });
 
 }  // namespace
 }  // namespace sterna::cli

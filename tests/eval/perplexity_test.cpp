@@ -36,7 +36,7 @@ std::vector<int32_t> text(int64_t tokens) {
 }
 
 Tensor log_p(const model::Decoder& decoder, std::span<const int32_t> inputs) {
-  const auto cache = kvcache::make_eager(decoder.rope(), decoder.config().layers);
+  const auto cache = kvcache::make_eager(decoder.attention());
   const Tensor ids =
       at::tensor(at::ArrayRef<int32_t>(inputs.data(), inputs.size()), at::kLong).unsqueeze(0);
   const Tensor h = decoder.hidden(ids, at::arange(ids.size(1)), *cache);

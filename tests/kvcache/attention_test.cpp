@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "kvcache/cache.h"
+#include "kvcache/mask.h"
 
 namespace sterna::kvcache {
 namespace {
@@ -14,13 +15,23 @@ RopeConfig rope_config(int64_t head_dim) {
   return config;
 }
 
-std::shared_ptr<const Rope> rope(int64_t head_dim) {
-  return std::make_shared<const Rope>(rope_config(head_dim));
+std::shared_ptr<const Attention> attention(int64_t head_dim,
+                                           int64_t layers = 1,
+                                           int64_t window = 0) {
+  Attention attention;
+  attention.rope = std::make_shared<const Rope>(rope_config(head_dim));
+  attention.windows.assign(layers, window);
+  return std::make_shared<const Attention>(std::move(attention));
 }
 
 struct Case {
   int64_t batch, heads, kv_heads, tokens, head_dim;
+  int64_t window = 0;
 };
+
+std::shared_ptr<const Attention> of(const Case& c) {
+  return attention(c.head_dim, 1, c.window);
+}
 
 struct Inputs {
   Tensor q, k, v, positions;
@@ -47,12 +58,15 @@ Tensor rotate64(const Tensor& x, const Tensor& positions) {
 }
 
 // The definition, in fp64 and differentiable.
-Tensor attention64(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& positions) {
+Tensor attention64(
+    const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& positions, int64_t window) {
   const int64_t share = q.size(1) / k.size(1);
   const Tensor keys = rotate64(k, positions).repeat_interleave(share, 1);
   const Tensor values = v.repeat_interleave(share, 1);
   Tensor s = at::matmul(rotate64(q, positions), keys.transpose(2, 3)) / std::sqrt(q.size(3));
   s = s.masked_fill(positions.unsqueeze(0) > positions.unsqueeze(1), -INFINITY);
+  if (window > 0)
+    s = s.masked_fill(positions.unsqueeze(0) <= positions.unsqueeze(1) - window, -INFINITY);
   return at::matmul(s.softmax(-1), values);
 }
 
@@ -60,26 +74,29 @@ double worst(const Tensor& a, const Tensor& b) {
   return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>();
 }
 
-class Attention : public testing::TestWithParam<Case> {};
+class AttentionOf : public testing::TestWithParam<Case> {};
 
-TEST_P(Attention, StatelessAndEagerEqualTheDefinitionInDoublePrecision) {
+TEST_P(AttentionOf, StatelessAndEagerEqualTheDefinitionInDoublePrecision) {
   const Inputs in = inputs(GetParam());
-  const Tensor expected =
-      attention64(in.q.to(at::kDouble), in.k.to(at::kDouble), in.v.to(at::kDouble), in.positions);
-  const auto fused = make_stateless(rope(GetParam().head_dim));
-  const auto eager = make_eager(rope(GetParam().head_dim), 1);
+  const Tensor expected = attention64(in.q.to(at::kDouble),
+                                      in.k.to(at::kDouble),
+                                      in.v.to(at::kDouble),
+                                      in.positions,
+                                      GetParam().window);
+  const auto fused = make_stateless(of(GetParam()));
+  const auto eager = make_eager(of(GetParam()));
   EXPECT_LT(worst(fused->attend(0, in.q, in.k, in.v, in.positions), expected), 2e-5);
   EXPECT_LT(worst(eager->attend(0, in.q, in.k, in.v, in.positions), expected), 2e-5);
 }
 
-TEST_P(Attention, GradientsEqualTheDefinitionInDoublePrecision) {
+TEST_P(AttentionOf, GradientsEqualTheDefinitionInDoublePrecision) {
   const Inputs in = inputs(GetParam());
   std::vector<Tensor> narrow, wide;
   for (const Tensor& x : {in.q, in.k, in.v}) {
     narrow.push_back(x.detach().clone().requires_grad_());
     wide.push_back(x.detach().to(at::kDouble).requires_grad_());
   }
-  const Tensor expected = attention64(wide[0], wide[1], wide[2], in.positions);
+  const Tensor expected = attention64(wide[0], wide[1], wide[2], in.positions, GetParam().window);
   const Tensor upstream = at::randn(expected.sizes());
   expected.backward(upstream.to(at::kDouble));
   const auto check = [&](Cache& cache) {
@@ -90,16 +107,15 @@ TEST_P(Attention, GradientsEqualTheDefinitionInDoublePrecision) {
       narrow[i].mutable_grad().reset();
     }
   };
-  check(*make_stateless(rope(GetParam().head_dim)));
-  check(*make_eager(rope(GetParam().head_dim), 1));
+  check(*make_stateless(of(GetParam())));
+  check(*make_eager(of(GetParam())));
 }
 
-TEST_P(Attention, CachedInUnevenPiecesEqualsAllAtOnce) {
+TEST_P(AttentionOf, CachedInUnevenPiecesEqualsAllAtOnce) {
   const Case c = GetParam();
   const Inputs in = inputs(c);
-  const Tensor expected =
-      make_stateless(rope(c.head_dim))->attend(0, in.q, in.k, in.v, in.positions);
-  const auto cache = make_full(rope(c.head_dim), 1);
+  const Tensor expected = make_stateless(of(c))->attend(0, in.q, in.k, in.v, in.positions);
+  const auto cache = make_full(of(c));
   std::vector<Tensor> pieces;
   for (int64_t at = 0, step = 1; at < c.tokens; at += step, step = 1 + (5 * step + 3) % 11) {
     step = std::min(step, c.tokens - at);
@@ -112,27 +128,92 @@ TEST_P(Attention, CachedInUnevenPiecesEqualsAllAtOnce) {
   EXPECT_LT(worst(at::cat(pieces, 2), expected), 2e-5);
 }
 
-TEST_P(Attention, HalfPrecisionStaysWithinItsRounding) {
+TEST_P(AttentionOf, HalfPrecisionStaysWithinItsRounding) {
   const Inputs in = inputs(GetParam(), at::kBFloat16);
-  const Tensor expected =
-      attention64(in.q.to(at::kDouble), in.k.to(at::kDouble), in.v.to(at::kDouble), in.positions);
-  const Tensor got =
-      make_stateless(rope(GetParam().head_dim))->attend(0, in.q, in.k, in.v, in.positions);
+  const Tensor expected = attention64(in.q.to(at::kDouble),
+                                      in.k.to(at::kDouble),
+                                      in.v.to(at::kDouble),
+                                      in.positions,
+                                      GetParam().window);
+  const Tensor got = make_stateless(of(GetParam()))->attend(0, in.q, in.k, in.v, in.positions);
   EXPECT_EQ(got.scalar_type(), at::kBFloat16);
   // Scores of up to 100 with 8 bits of mantissa: single probabilities move, averages do not.
   EXPECT_LT((got.to(at::kDouble) - expected).abs().mean().item<double>(), 0.05);
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes,
-                         Attention,
+                         AttentionOf,
                          testing::Values(Case{1, 1, 1, 1, 2},
                                          Case{2, 6, 2, 33, 16},
                                          Case{1, 9, 3, 130, 64},
-                                         Case{1, 4, 1, 300, 8}));
+                                         Case{1, 4, 1, 300, 8},
+                                         Case{2, 4, 2, 33, 16, 1},
+                                         Case{1, 4, 2, 300, 8, 7},
+                                         Case{1, 2, 1, 40, 8, 40}));
+
+TEST(FullCache, ASlidingWindowHoldsBeyondWhatItKeepsInSight) {
+  // One token at a time after a prefill that is longer than the window.
+  const Inputs in = inputs({1, 2, 1, 25, 8});
+  const Tensor expected =
+      make_stateless(attention(8, 1, 5))->attend(0, in.q, in.k, in.v, in.positions);
+  const auto cache = make_full(attention(8, 1, 5));
+  const auto part = [&](int64_t from, int64_t count) {
+    return cache->attend(0,
+                         in.q.narrow(2, from, count),
+                         in.k.narrow(2, from, count),
+                         in.v.narrow(2, from, count),
+                         in.positions.narrow(0, from, count));
+  };
+  std::vector<Tensor> pieces = {part(0, 12)};
+  for (int64_t t = 12; t < 25; ++t)
+    pieces.push_back(part(t, 1));
+  EXPECT_LT(worst(at::cat(pieces, 2), expected), 2e-5);
+  EXPECT_EQ(cache->length(), 25);
+}
+
+TEST(Documents, TokensSeeOnlyTheirOwnDocumentAsIfItStoodAlone) {
+  for (const int64_t window : {0, 3}) {
+    const Inputs in = inputs({2, 4, 2, 11, 8});
+    const Tensor documents = at::tensor({0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1,  //
+                                         7, 7, 7, 2, 3, 3, 3, 3, 3, 3, 3},
+                                        at::kLong)
+                                 .view({2, 11});
+    const Tensor positions = positions_in(documents);
+    EXPECT_TRUE(at::equal(positions,
+                          at::tensor({0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4,  //
+                                      0, 1, 2, 0, 0, 1, 2, 3, 4, 5, 6},
+                                     at::kLong)
+                              .view({2, 11})));
+    const auto how = attention(8, 1, window);
+    const Tensor fused = make_stateless(how, documents)->attend(0, in.q, in.k, in.v, positions);
+    const Tensor eager = make_eager(how, documents)->attend(0, in.q, in.k, in.v, positions);
+    const struct {
+      int64_t row, from, count;
+    } runs[] = {{0, 0, 6}, {0, 6, 5}, {1, 0, 3}, {1, 3, 1}, {1, 4, 7}};
+    for (const auto& run : runs) {
+      const auto cut = [&](const Tensor& x) {
+        return x.narrow(0, run.row, 1).narrow(2, run.from, run.count);
+      };
+      const Tensor alone =
+          make_stateless(how)->attend(0, cut(in.q), cut(in.k), cut(in.v), at::arange(run.count));
+      EXPECT_LT(worst(cut(fused), alone), 1e-5) << run.row << " " << run.from;
+      EXPECT_LT(worst(cut(eager), alone), 1e-5) << run.row << " " << run.from;
+    }
+  }
+}
+
+TEST(LearnedPositions, WithoutRopeNothingIsRotated) {
+  const Inputs in = inputs({1, 2, 2, 5, 4});
+  const auto still = std::make_shared<const Attention>(Attention{nullptr, {0}});
+  const Tensor a = make_stateless(still)->attend(0, in.q, in.k, in.v, in.positions);
+  const Tensor b = make_stateless(still)->attend(0, in.q, in.k, in.v, in.positions + 100);
+  EXPECT_TRUE(at::equal(a, b));
+  EXPECT_LT(worst(a, make_eager(still)->attend(0, in.q, in.k, in.v, in.positions)), 1e-5);
+}
 
 TEST(EagerAttention, KeepsCausalProbabilitiesOfEveryLayerThatSumToOne) {
   const Inputs in = inputs({2, 4, 2, 17, 8});
-  const auto eager = make_eager(rope(8), 2);
+  const auto eager = make_eager(attention(8, 2));
   eager->attend(0, in.q, in.k, in.v, in.positions);
   eager->attend(1, in.k.repeat_interleave(2, 1), in.k, in.v, in.positions);
   for (int64_t layer = 0; layer < 2; ++layer) {
@@ -146,12 +227,13 @@ TEST(EagerAttention, KeepsCausalProbabilitiesOfEveryLayerThatSumToOne) {
 
 TEST(FullCache, KeepsLayersApart) {
   const Inputs in = inputs({1, 2, 2, 5, 4});
-  const auto cache = make_full(rope(4), 2);
+  const auto cache = make_full(attention(4, 2));
   cache->attend(0, in.q, in.k, in.v, in.positions);
   EXPECT_EQ(cache->length(), 0) << "a token counts when the last layer has seen it";
   const Tensor second = cache->attend(1, in.q, in.k, in.v.neg(), in.positions);
   EXPECT_EQ(cache->length(), 5);
-  const Tensor expected = make_stateless(rope(4))->attend(0, in.q, in.k, in.v.neg(), in.positions);
+  const Tensor expected =
+      make_stateless(attention(4))->attend(0, in.q, in.k, in.v.neg(), in.positions);
   EXPECT_LT(worst(second, expected), 1e-6);
 }
 

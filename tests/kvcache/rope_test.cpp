@@ -1,5 +1,6 @@
 #include "kvcache/rope.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -70,6 +71,91 @@ TEST(Rope, Llama3KeepsShortWavelengthsStretchesLongOnesAndRampsBetween) {
   EXPECT_GT(kept, 0);
   EXPECT_GT(divided, 0);
   EXPECT_LT(kept + divided, 64);
+}
+
+TEST(Rope, DynamicRaisesTheBaseOnlyBeyondTheOriginalLength) {
+  RopeConfig config;
+  config.head_dim = 16;
+  config.type = "dynamic";
+  config.factor = 4;
+  config.original_max_positions = 100;
+  const Rope rope(config);
+  RopeConfig plain = config;
+  plain.type = "default";
+  EXPECT_TRUE(at::equal(rope.inverse_frequencies(100), Rope(plain).inverse_frequencies()));
+  const double theta = 10000 * std::pow(4 * 250.0 / 100 - 3, 16.0 / 14);
+  for (int64_t i = 0; i < 8; ++i)
+    EXPECT_NEAR(
+        rope.inverse_frequencies(250)[i].item<double>() * std::pow(theta, i / 8.0), 1, 2e-6);
+  // The length is that of the last position.
+  const RopeTable table = rope.table(at::tensor({3, 249}, at::kLong), at::kFloat);
+  EXPECT_NEAR(table.cos[1][1].item<double>(), std::cos(249 * std::pow(theta, -1 / 8.0)), 1e-4);
+}
+
+TEST(Rope, YarnRampsBetweenTheDimensionsOfFastAndSlowTurns) {
+  RopeConfig config;
+  config.head_dim = 64;
+  config.type = "yarn";
+  config.factor = 8;
+  config.original_max_positions = 2048;
+  const auto dimension = [](double turns) {
+    return 64 * std::log(2048 / (2 * std::numbers::pi * turns)) / (2 * std::log(10000.0));
+  };
+  for (const bool truncate : {true, false}) {
+    config.truncate = truncate;
+    const Rope rope(config);
+    const double low = truncate ? std::floor(dimension(32)) : dimension(32);
+    const double high = truncate ? std::ceil(dimension(1)) : dimension(1);
+    for (int64_t i = 0; i < 32; ++i) {
+      const double f = std::pow(10000.0, -i / 32.0);
+      const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
+      const double expected = f * (1 - ramp) + f / 8 * ramp;
+      EXPECT_NEAR(rope.inverse_frequencies()[i].item<double>() / expected, 1, 2e-6) << i;
+    }
+    EXPECT_NEAR(rope.attention_factor(), 0.1 * std::log(8.0) + 1, 1e-12);
+    const RopeTable table = rope.table(at::arange(1), at::kFloat);
+    EXPECT_NEAR(table.cos[0][0].item<double>(), 0.1 * std::log(8.0) + 1, 1e-6);
+  }
+  config.mscale = 0.5;
+  config.mscale_all_dim = 2;
+  EXPECT_NEAR(Rope(config).attention_factor(),
+              (0.05 * std::log(8.0) + 1) / (0.2 * std::log(8.0) + 1),
+              1e-12);
+}
+
+TEST(Rope, LongropeDividesByAnotherListBeyondTheOriginalLength) {
+  RopeConfig config;
+  config.head_dim = 4;
+  config.theta = 100;
+  config.type = "longrope";
+  config.factor = 8;
+  config.original_max_positions = 64;
+  config.short_factor = {1, 2};
+  config.long_factor = {4, 5};
+  const Rope rope(config);
+  EXPECT_NEAR(rope.inverse_frequencies(64)[1].item<double>(), 0.1 / 2, 1e-8);
+  EXPECT_NEAR(rope.inverse_frequencies(65)[0].item<double>(), 1.0 / 4, 1e-8);
+  EXPECT_NEAR(rope.inverse_frequencies(65)[1].item<double>(), 0.1 / 5, 1e-8);
+  EXPECT_NEAR(rope.attention_factor(), std::sqrt(1 + std::log(8.0) / std::log(64.0)), 1e-12);
+  config.attention_factor = 1.75;
+  EXPECT_EQ(Rope(config).attention_factor(), 1.75);
+  config.long_factor = {4};
+  EXPECT_THROW(Rope{config}, c10::Error);
+}
+
+TEST(Rope, RowsMayStandAtOtherPositions) {
+  RopeConfig config;
+  config.head_dim = 8;
+  const Rope rope(config);
+  at::manual_seed(6);
+  for (const auto dtype : {at::kFloat, at::kBFloat16, at::kDouble}) {
+    const Tensor x = at::randn({2, 3, 5, 8}).to(dtype);
+    const Tensor positions = at::tensor({0, 1, 2, 0, 1, 7, 8, 0, 1, 2}, at::kLong).view({2, 5});
+    const Tensor both = rotate(x, rope.table(positions, dtype));
+    for (int64_t row = 0; row < 2; ++row)
+      EXPECT_TRUE(at::equal(both.narrow(0, row, 1),
+                            rotate(x.narrow(0, row, 1), rope.table(positions[row], dtype))));
+  }
 }
 
 TEST(Rope, DivisorsOfAFileGiveTheSameAsTheirRule) {

@@ -77,8 +77,8 @@ TEST_F(Checkpoint, WhatIsNotSupportedIsRefusedByName) {
   set("quantization_config", nlohmann::json::object());
   expect_refused({"quantization_config", "already quantized"});
   set("quantization_config", nullptr);
-  set("rope_scaling", {{"rope_type", "yarn"}, {"factor", 2.0}});
-  expect_refused({"yarn", "llama3"});
+  set("rope_scaling", {{"rope_type", "spiral"}, {"factor", 2.0}});
+  expect_refused({"spiral", "llama3", "yarn", "longrope"});
   set("hidden_act", "gelu");
   expect_refused({"hidden_act", "gelu"});
   set("model_type", "mamba");
@@ -123,6 +123,81 @@ TEST_F(Checkpoint, AScaledRopeWithoutItsScaleIsRefused) {
     without.erase(key);
     set("rope_scaling", without);
     expect_refused({"config.json", key, "missing"});
+  }
+}
+
+TEST_F(Checkpoint, WhatOtherFamiliesAskForAndIsNotBuiltIsRefusedByName) {
+  const auto use = [&](const char* golden) {
+    fs::copy(tests::source_dir() / "tests" / "golden" / golden,
+             folder_,
+             fs::copy_options::overwrite_existing | fs::copy_options::recursive);
+  };
+  use("tiny_gpt2");
+  set("scale_attn_by_inverse_layer_idx", true);
+  expect_refused({"scale_attn_by_inverse_layer_idx", "only false"});
+  use("tiny_gpt2");
+  set("activation_function", "tanh");
+  expect_refused({"activation_function", "'tanh'", "gelu_new"});
+  use("tiny_gpt2");
+  set("n_head", 3);
+  expect_refused({"n_head", "3 heads do not divide the width 16"});
+  use("tiny_opt");
+  set("layer_norm_elementwise_affine", false);
+  expect_refused({"layer_norm_elementwise_affine", "only true"});
+  use("tiny_qwen2_windows");
+  set("layer_types", {"full_attention", "chunked_attention"});
+  expect_refused({"layer_types", "chunked_attention"});
+  set("layer_types", {"full_attention"});
+  expect_refused({"layer_types", "one for each of 2 layers"});
+  use("tiny_mistral");
+  set("sliding_window", 0);
+  expect_refused({"sliding_window", "positive"});
+  set("sliding_window", 5);
+  set("layer_types", {"full_attention", "sliding_attention"});
+  expect_refused({"layer_types", "'full_attention' in some layers"});
+  set("layer_types", nullptr);
+  set("rope_parameters", {{"full_attention", {{"rope_theta", 10000.0}}}});
+  expect_refused({"full_attention", "differs between kinds of layers"});
+}
+
+TEST_F(Checkpoint, AHugeNumberOfLayersIsRefusedBeforeAnythingIsMade) {
+  set("num_hidden_layers", 2000000000);
+  set("model_type", "mistral");
+  set("sliding_window", 4);
+  expect_refused({"number of layers", "65536"});
+}
+
+TEST_F(Checkpoint, WindowsStandInTheLayersThatTheConfigurationNames) {
+  fs::copy(tests::source_dir() / "tests/golden/tiny_qwen2_windows",
+           folder_,
+           fs::copy_options::overwrite_existing | fs::copy_options::recursive);
+  EXPECT_EQ(read_hf_config(folder_).windows, (std::vector<int64_t>{0, 4}));
+  set("layer_types", {"sliding_attention", "full_attention"});
+  EXPECT_EQ(read_hf_config(folder_).windows, (std::vector<int64_t>{4, 0}));
+  set("layer_types", nullptr);
+  set("use_sliding_window", false);
+  EXPECT_TRUE(read_hf_config(folder_).windows.empty());
+}
+
+TEST_F(Checkpoint, OldNamesWithoutPrefixAndWithStoredMasksAreRead) {
+  for (const char* golden : {"tiny_gpt2", "tiny_opt_behind"}) {
+    const fs::path from = tests::source_dir() / "tests/golden" / golden;
+    fs::copy(from, folder_, fs::copy_options::overwrite_existing | fs::copy_options::recursive);
+    const auto file = io::open_safetensors(from);
+    std::vector<io::TensorToWrite> writes;
+    for (const io::TensorView& view : file->tensors())
+      writes.push_back(
+          {view.name.substr(view.name.find('.') + 1), view.dtype, view.shape, view.bytes});
+    const std::vector<uint8_t> mask(4, 1);
+    if (std::string(golden) == "tiny_gpt2")
+      writes.push_back(
+          {"h.0.attn.bias", io::Dtype::kU8, {1, 1, 2, 2}, std::as_bytes(std::span(mask))});
+    io::write_safetensors(folder_ / "model.safetensors", std::move(writes));
+    Decoder expected = load_decoder(inspect(from), at::kFloat);
+    Decoder got = load_decoder(inspect(folder_), at::kFloat);
+    const auto a = expected.parameters(), b = got.parameters();
+    for (size_t i = 0; i < a.size(); ++i)
+      EXPECT_TRUE(at::equal(*a[i].value, *b[i].value)) << a[i].name;
   }
 }
 

@@ -1,6 +1,7 @@
 // Single operations against plain ATen in fp64, over more rows than one piece of work holds.
 #include "trainer/model/ops.h"
 
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 namespace sterna::model {
@@ -48,6 +49,55 @@ TEST(Norm, AnEmptyBatchStaysEmptyAndLeavesTheGradientAlone) {
   const Tensor x = at::empty({0, 8}).requires_grad_();
   norm.forward(x, at::kFloat).sum().backward();
   EXPECT_EQ(norm.grad.abs().max().item<float>(), 0.0f);
+}
+
+class Layer : public testing::TestWithParam<Types> {};
+
+TEST_P(Layer, NormValuesAndGradientsEqualDoublePrecisionUpToRounding) {
+  const auto [from, to] = GetParam();
+  const bool narrow = from != at::kFloat || to != at::kFloat;
+  at::manual_seed(1);
+  Tensor rows = at::randn({7, 59, 33}).pow(3) + 2;
+  rows[0][0].zero_();
+  LayerNorm norm{at::randn({33}), at::randn({33}), at::ones({33}), at::zeros({33}), 1e-5};
+  const Tensor x = rows.to(from).requires_grad_();
+  const Tensor wide = x.detach().to(at::kDouble).requires_grad_();
+  const Tensor weight = norm.weight.to(at::kDouble).requires_grad_();
+  const Tensor bias = norm.bias.to(at::kDouble).requires_grad_();
+  const Tensor y = norm.forward(x, to);
+  EXPECT_EQ(y.scalar_type(), to);
+  const Tensor centred = wide - wide.mean(-1, true);
+  const Tensor expected =
+      centred * (centred.square().mean(-1, true) + 1e-5).rsqrt() * weight + bias;
+  const Tensor upstream = at::randn(y.sizes()).to(to);
+  y.backward(upstream);
+  expected.backward(upstream.to(at::kDouble));
+  EXPECT_LT(relative(y.detach(), expected.detach()), narrow ? 5e-3 : 1e-6);
+  EXPECT_LT(relative(x.grad(), wide.grad()), narrow ? 5e-3 : 1e-5);
+  EXPECT_LT(relative(norm.grad - 1, weight.grad()), narrow ? 5e-3 : 1e-5)
+      << "added to what was there";
+  EXPECT_LT(relative(norm.bias_grad, bias.grad()), narrow ? 5e-3 : 1e-5);
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes,
+                         Layer,
+                         testing::Values(Types{at::kFloat, at::kFloat},
+                                         Types{at::kFloat, at::kBFloat16},
+                                         Types{at::kBFloat16, at::kBFloat16}));
+
+TEST(Layer, NormGradientsDoNotDependOnTheNumberOfThreads) {
+  std::vector<Tensor> found;
+  const int before = at::get_num_threads();
+  for (const int threads : {1, 2}) {
+    at::set_num_threads(threads);
+    at::manual_seed(4);
+    LayerNorm norm{at::randn({20}), at::randn({20}), at::zeros({20}), at::zeros({20}), 1e-5};
+    const Tensor x = at::randn({8, 300, 20}).pow(3);
+    norm.forward(x, at::kFloat).pow(2).sum().backward();
+    found.push_back(at::cat({norm.grad, norm.bias_grad}));
+  }
+  at::set_num_threads(before);
+  EXPECT_TRUE(at::equal(found[0], found[1]));
 }
 
 TEST(SiluMul, ValuesAndGradientsEqualDoublePrecisionUpToRounding) {

@@ -61,8 +61,8 @@ class SideBySide : public testing::Test {
 
   /// Hidden states as Hugging Face gives them, with the graph through all of them.
   static std::vector<Tensor> states(const model::Decoder& decoder) {
-    const auto cache = kvcache::make_stateless(decoder.rope());
-    std::vector<Tensor> all{decoder.embed(tokens())};
+    const auto cache = kvcache::make_stateless(decoder.attention());
+    std::vector<Tensor> all{decoder.embed(tokens(), at::arange(kLength))};
     for (int64_t i = 0; i < decoder.config().layers; ++i)
       all.push_back(decoder.layer(i, all.back(), at::arange(kLength), *cache));
     all.back() = decoder.final_norm(all.back());
@@ -155,9 +155,9 @@ TEST_F(SideBySide, DrawnSamplesTakeTheTeachersOutputAndTheOthersTheirOwn) {
   const Tensor mixed = hidden_;
   const auto by_layers = gradients();
   zero_grad(student_->all());
-  const auto cache = kvcache::make_stateless(student_->decoder().rope());
-  Tensor x = student_->decoder().embed(tokens());
-  Tensor t = teacher_->embed(tokens()).detach();
+  const auto cache = kvcache::make_stateless(student_->decoder().attention());
+  Tensor x = student_->decoder().embed(tokens(), at::arange(kLength));
+  Tensor t = teacher_->embed(tokens(), at::arange(kLength)).detach();
   int64_t drawn = 0;
   for (int64_t layer = 0; layer < 2; ++layer) {
     Tensor seen;

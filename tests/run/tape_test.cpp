@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "tests/run/student_fixture.h"
+#include "trainer/run/step.h"
 
 namespace sterna::run {
 namespace {
@@ -16,7 +17,7 @@ Tensor tokens() {
 std::map<std::string, Tensor> gradients_by_tape(Student& student, bool recompute, const Tensor& d) {
   zero_grad(student.all());
   Tape tape(student, recompute);
-  tape.forward(tokens());
+  tape.forward(Inputs(tokens()));
   tape.backward(d);
   std::map<std::string, Tensor> result;
   for (const Slot& slot : student.slots())
@@ -35,7 +36,7 @@ TEST_P(TapeOf, BlocksGivesTheGradientsOfOneGraphThroughTheWholeModel) {
   const auto again = gradients_by_tape(*student, true, d);
 
   zero_grad(student->all());
-  const auto cache = kvcache::make_stateless(student->decoder().rope());
+  const auto cache = kvcache::make_stateless(student->decoder().attention());
   const Tensor whole = student->decoder().hidden(tokens(), at::arange(9), *cache);
   torch::autograd::backward({whole}, {d});
   int64_t moved = 0;
@@ -49,6 +50,58 @@ TEST_P(TapeOf, BlocksGivesTheGradientsOfOneGraphThroughTheWholeModel) {
 }
 
 INSTANTIATE_TEST_SUITE_P(UntiedAndTied, TapeOf, testing::Bool());
+
+/// Two rows of several documents, and the same as batches of one document each.
+class PackedRows : public Repeated {
+ public:
+  data::Sample at(int64_t index) const override {
+    data::Sample sample = Repeated::at(index);
+    for (size_t t = 0; t < sample.loss.size(); ++t)
+      sample.documents.push_back(t < 5 + static_cast<size_t>(index) ? 3 : 1);
+    return sample;
+  }
+};
+
+TEST(Tape, APackedRowTrainsAsItsDocumentsDoAlone) {
+  const tests::TemporaryFolder folder;
+  const auto student = make_student(folder.path(), false, {}, none);
+  const Batch batch = load_batch(PackedRows(), 0, 2);
+  ASSERT_EQ(batch.inputs.documents.sizes(), (std::vector<int64_t>{2, 16}));
+  EXPECT_EQ(batch.inputs.documents[0].sum().item<int64_t>(), 5 * 3 + 11);
+  EXPECT_EQ(batch.inputs.positions[1][6].item<int64_t>(), 0);
+  const Tensor d = at::randn({2, 16, 64}, at::detail::createCPUGenerator(3)).pow(3);
+  Tape tape(*student, /*recompute=*/true);
+  const Tensor hidden = tape.forward(batch.inputs);
+  tape.backward(d);
+  std::map<std::string, Tensor> packed;
+  for (const Slot& slot : student->slots())
+    packed[slot.name] = slot.grad->clone();
+  zero_grad(student->all());
+  for (int64_t row = 0; row < 2; ++row) {
+    for (const auto& [from, count] :
+         {std::pair<int64_t, int64_t>{0, 5 + row}, {5 + row, 11 - row}}) {
+      const auto cut = [&, from = from, count = count](const Tensor& x) {
+        return x.narrow(0, row, 1).narrow(1, from, count);
+      };
+      const Tensor alone = tape.forward(Inputs(cut(batch.inputs.tokens)));
+      EXPECT_LT((alone - cut(hidden)).abs().max().item<float>(), 1e-5);
+      tape.backward(cut(d));
+    }
+  }
+  for (const Slot& slot : student->slots())
+    EXPECT_LT((packed.at(slot.name) - *slot.grad).abs().max().item<float>(),
+              1e-4 * (1e-3 + slot.grad->abs().max().item<float>()))
+        << slot.name;
+}
+
+TEST(Tape, SamplesOfABatchAgreeOnHavingDocuments) {
+  class Mixed final : public PackedRows {
+    data::Sample at(int64_t index) const override {
+      return index == 1 ? Repeated::at(index) : PackedRows::at(index);
+    }
+  };
+  EXPECT_THROW(load_batch(Mixed(), 0, 2), c10::Error);
+}
 
 TEST(Tape, StopsAtTheLowestTrainedBlockAndLeavesFrozenOnesWithoutGradient) {
   const tests::TempFolder folder;

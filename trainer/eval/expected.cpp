@@ -24,6 +24,11 @@ class Comparison {
              "expected ids from 0 to " + std::to_string(vocab - 1) + ", found " +
                  std::to_string(ids_.min().item<int64_t>()) + " to " +
                  std::to_string(ids_.max().item<int64_t>()));
+    const model::DecoderConfig& config = decoder.config();
+    if (config.learned_positions && ids_.size(1) > config.max_positions)
+      refuse("input_ids",
+             "expected at most " + std::to_string(config.max_positions) + " ids a row, found " +
+                 std::to_string(ids_.size(1)));
     positions_ = at::arange(ids_.size(1));
   }
 
@@ -73,8 +78,8 @@ class Comparison {
   }
 
   void forward() {
-    const auto cache = kvcache::make_eager(decoder_.rope(), decoder_.config().layers);
-    Tensor x = decoder_.embed(ids_);
+    const auto cache = kvcache::make_stateless(decoder_.attention());
+    Tensor x = decoder_.embed(ids_, positions_);
     const int64_t layers = decoder_.config().layers;
     for (int64_t i = 0; i < layers; ++i) {
       hidden_.push_back(x);
@@ -97,7 +102,7 @@ class Comparison {
   Tensor attention(const std::string& name) {
     const int64_t layers = decoder_.config().layers;
     if (!eager_) {
-      eager_ = kvcache::make_eager(decoder_.rope(), layers);
+      eager_ = kvcache::make_eager(decoder_.attention());
       decoder_.hidden(ids_, positions_, *eager_);
     }
     return eager_->probabilities(static_cast<int64_t>(index(name, layers)));
@@ -144,6 +149,19 @@ class Comparison {
 };
 
 }  // namespace
+
+kvcache::RopeConfig with_bf16_frequencies(const kvcache::RopeConfig& rope) {
+  if (rope.type == "dynamic" || rope.type == "longrope")
+    throw UserError("verify.rope = \"bf16\": not for the rope type '" + rope.type +
+                    "', whose frequencies depend on the length");
+  const Tensor exact = kvcache::Rope(rope).inverse_frequencies().to(at::kDouble);
+  const Tensor ratio = exact / exact.to(at::kFloat).to(at::kBFloat16).to(at::kDouble);
+  kvcache::RopeConfig rounded = rope;
+  rounded.divisors.resize(exact.numel(), 1.0);
+  for (size_t i = 0; i < rounded.divisors.size(); ++i)
+    rounded.divisors[i] *= ratio[static_cast<int64_t>(i)].item<double>();
+  return rounded;
+}
 
 std::vector<TensorError> compare_with_expected(const model::Decoder& decoder,
                                                const io::TensorFile& expected) {

@@ -24,4 +24,9 @@ struct TensorError {
 std::vector<TensorError> compare_with_expected(const model::Decoder& decoder,
                                                const io::TensorFile& expected);
 
+/// RoPE with its frequencies rounded to bf16, as a model has it that was cast as a whole
+/// (model.bfloat16() in Python) before its values were computed: at position 24 such a one is a
+/// hundredth off. @throws recipes::UserError  where the frequencies depend on the length
+kvcache::RopeConfig with_bf16_frequencies(const kvcache::RopeConfig& rope);
+
 }  // namespace sterna::eval

@@ -65,7 +65,7 @@ std::vector<int32_t> generate(const model::Decoder& decoder,
   require_prompt(prompt, decoder.config());
   const int64_t room = decoder.config().max_positions;
   const auto given = static_cast<int64_t>(prompt.size());
-  const auto cache = kvcache::make_full(decoder.rope(), decoder.config().layers);
+  const auto cache = kvcache::make_full(decoder.attention());
   const Tensor text = at::tensor(at::ArrayRef<int32_t>(prompt.data(), prompt.size()), at::kLong)
                           .unsqueeze(0)
                           .to(decoder.head_linear().weight.device());

@@ -115,7 +115,7 @@ class Scorer {
 };
 
 Tensor hidden_of(const model::Decoder& decoder, const Tensor& tokens) {
-  const auto cache = kvcache::make_stateless(decoder.rope());
+  const auto cache = kvcache::make_stateless(decoder.attention());
   return decoder.hidden(tokens, at::arange(tokens.size(1), tokens.options()), *cache);
 }
 

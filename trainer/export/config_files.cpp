@@ -33,6 +33,7 @@ json rope_scaling(const kvcache::RopeConfig& rope) {
         "config.json cannot say; export from the Hugging Face folder it was made of");
   if (rope.type == "default")
     return nullptr;
+  TORCH_CHECK(rope.type == "linear" || rope.type == "llama3", "no GGUF gives RoPE ", rope.type);
   json scaling = {{"rope_type", rope.type}, {"factor", shortest(rope.factor)}};
   if (rope.type == "llama3") {
     scaling["low_freq_factor"] = shortest(rope.low_freq_factor);
@@ -52,33 +53,67 @@ json bos_of(const model::DecoderConfig& config) {
   return config.bos ? json(*config.bos) : json(nullptr);
 }
 
-json make_config(const model::DecoderConfig& c) {
-  if (c.family != "llama")
-    throw recipes::UserError("a config.json for the family '" + c.family +
-                             "' can only be copied, and the source has none");
-  const json scaling = rope_scaling(c.rope);
-  json parameters = scaling.is_null() ? json{{"rope_type", "default"}} : scaling;
-  parameters["rope_theta"] = shortest(c.rope.theta);
-  return {{"architectures", {"LlamaForCausalLM"}},
-          {"model_type", "llama"},
+json gpt2_config(const model::DecoderConfig& c) {
+  return {{"architectures", {"GPT2LMHeadModel"}},
+          {"model_type", "gpt2"},
           {"vocab_size", c.vocab},
-          {"hidden_size", c.width},
-          {"intermediate_size", c.inner},
-          {"num_hidden_layers", c.layers},
-          {"num_attention_heads", c.heads},
-          {"num_key_value_heads", c.kv_heads},
-          {"head_dim", c.head_dim},
-          {"max_position_embeddings", c.max_positions},
-          {"rms_norm_eps", shortest(c.norm_eps)},
-          {"hidden_act", "silu"},
-          {"attention_bias", c.attention_bias},
-          {"mlp_bias", c.mlp_bias},
-          {"rope_theta", shortest(c.rope.theta)},
-          {"rope_scaling", scaling},
-          {"rope_parameters", parameters},
+          {"n_embd", c.width},
+          {"n_inner", c.inner},
+          {"n_layer", c.layers},
+          {"n_head", c.heads},
+          {"n_positions", c.max_positions},
+          {"layer_norm_epsilon", shortest(c.norm_eps)},
+          {"activation_function", "gelu_new"},
           {"bos_token_id", bos_of(c)},
           {"eos_token_id", eos_of(c)},
           {"use_cache", true}};
+}
+
+std::string architecture_of(const std::string& family) {
+  if (family == "mistral")
+    return "MistralForCausalLM";
+  if (family == "qwen2")
+    return "Qwen2ForCausalLM";
+  return family == "qwen3" ? "Qwen3ForCausalLM" : "LlamaForCausalLM";
+}
+
+json rotated_config(const model::DecoderConfig& c) {
+  const json scaling = rope_scaling(c.rope);
+  json parameters = scaling.is_null() ? json{{"rope_type", "default"}} : scaling;
+  parameters["rope_theta"] = shortest(c.rope.theta);
+  json config = {{"architectures", {architecture_of(c.family)}},
+                 {"model_type", c.family},
+                 {"vocab_size", c.vocab},
+                 {"hidden_size", c.width},
+                 {"intermediate_size", c.inner},
+                 {"num_hidden_layers", c.layers},
+                 {"num_attention_heads", c.heads},
+                 {"num_key_value_heads", c.kv_heads},
+                 {"head_dim", c.head_dim},
+                 {"max_position_embeddings", c.max_positions},
+                 {"rms_norm_eps", shortest(c.norm_eps)},
+                 {"hidden_act", "silu"},
+                 {"rope_theta", shortest(c.rope.theta)},
+                 {"rope_scaling", scaling},
+                 {"rope_parameters", parameters},
+                 {"bos_token_id", bos_of(c)},
+                 {"eos_token_id", eos_of(c)},
+                 {"use_cache", true}};
+  if (c.family == "llama" || c.family == "qwen3")
+    config["attention_bias"] = c.qkv_bias;
+  if (c.family == "llama")
+    config["mlp_bias"] = c.mlp_bias;
+  if (c.family == "mistral")
+    config["sliding_window"] = c.windows.empty() ? json(nullptr) : json(c.windows.front());
+  return config;
+}
+
+/// Of a checkpoint without a config.json: a GGUF file.
+json make_config(const model::DecoderConfig& c) {
+  if (c.family == "opt")
+    throw recipes::UserError("a config.json for the family '" + c.family +
+                             "' can only be copied, and the source has none");
+  return c.family == "gpt2" ? gpt2_config(c) : rotated_config(c);
 }
 
 fs::path folder_of_source(const ExportSource& source) {

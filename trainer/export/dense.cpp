@@ -4,12 +4,19 @@
 #include "quant/scale.h"
 #include "trainer/export/format.h"
 #include "trainer/export/tensors.h"
+#include "trainer/io/json.h"
+#include "trainer/model/names.h"
 
 namespace sterna::exporter {
 
 namespace {
 
 namespace fs = std::filesystem;
+
+// The way round that the family's folders have it; the same turn leads back.
+at::Tensor as_stored(const std::string& family, const std::string& name, const at::Tensor& w) {
+  return model::stored_transposed(family, name) && w.dim() == 2 ? w.t().contiguous() : w;
+}
 
 class Dense final : public Format {
  public:
@@ -27,7 +34,7 @@ class Dense final : public Format {
     for (const auto& [name, tensor] : source.weights.tensors) {
       // A tied head is the embedding: the reader expects it once.
       if (!(source.config.tied && name == "lm_head.weight"))
-        list.add(name, round_to(tensor, dtype_, name));
+        list.add(name, round_to(as_stored(source.config.family, name, tensor), dtype_, name));
     }
     list.write(folder / "model.safetensors");
   }
@@ -38,11 +45,12 @@ class Dense final : public Format {
 
   ReadBack read(const fs::path& folder) const override {
     const auto file = io::open_safetensors(folder);
+    const std::string family = io::read_json(folder / "config.json").at("model_type");
     ReadBack result;
     for (const io::TensorView& view : file->tensors()) {
       at::Tensor values = at::empty(view.shape, at::kFloat);
       io::to_float(view, {values.mutable_data_ptr<float>(), view.elements()});
-      result.weights.tensors[view.name] = values;
+      result.weights.tensors[view.name] = as_stored(family, view.name, values);
       result.storage[view.name] = io::dtype_name(view.dtype);
     }
     return result;

@@ -29,4 +29,8 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
+/// Gives back the memory of mapped pages that lie wholly in `bytes`; whoever reads them again gets
+/// them from the file.
+void release_pages(std::span<const std::byte> bytes);
+
 }  // namespace sterna::io

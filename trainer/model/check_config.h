@@ -4,6 +4,9 @@
 
 namespace sterna::model {
 
+/// Before anything is allocated by it.
+constexpr int64_t kMostLayers = int64_t{1} << 16;
+
 /// Refuses what no decoder could be built from. @throws recipes::UserError  naming the file
 void check_config(const DecoderConfig& config, const std::filesystem::path& file);
 

@@ -9,22 +9,33 @@ namespace {
 // Weights of the matrices of one block.
 int64_t matrix_weights(const DecoderConfig& c) {
   const int64_t attention = c.width * c.head_dim * (2 * c.heads + 2 * c.kv_heads);
-  return attention + 3 * c.width * c.inner;
+  return attention + (c.gated ? 3 : 2) * c.width * c.inner;
+}
+
+int64_t projection_weights(const DecoderConfig& c) {
+  return c.projects_words() ? 2 * c.width * c.embedding_width() : 0;
 }
 
 }  // namespace
 
 int64_t DecoderConfig::parameters() const {
-  int64_t block = matrix_weights(*this) + 2 * width;
-  if (attention_bias)
-    block += head_dim * (heads + 2 * kv_heads) + width;
+  const int64_t norm_size = (norm == NormKind::kLayer ? 2 : 1) * width;
+  int64_t block = matrix_weights(*this) + 2 * norm_size;
+  if (head_norms)
+    block += 2 * head_dim;
+  if (qkv_bias)
+    block += head_dim * (heads + 2 * kv_heads);
+  if (o_bias)
+    block += width;
   if (mlp_bias)
-    block += 2 * inner + width;
-  return vocab * width * (tied ? 1 : 2) + layers * block + width;
+    block += (gated ? 2 : 1) * inner + width;
+  const int64_t table = learned_positions ? (max_positions + position_offset) * width : 0;
+  return vocab * embedding_width() * (tied ? 1 : 2) + projection_weights(*this) + table +
+         layers * block + (final_norm ? norm_size : 0);
 }
 
 int64_t DecoderConfig::multiplies_per_token() const {
-  return layers * matrix_weights(*this) + vocab * width;
+  return layers * matrix_weights(*this) + projection_weights(*this) + vocab * embedding_width();
 }
 
 void check_config(const DecoderConfig& c, const std::filesystem::path& file) {
@@ -33,6 +44,7 @@ void check_config(const DecoderConfig& c, const std::filesystem::path& file) {
   };
   const std::pair<const char*, int64_t> sizes[] = {{"vocabulary", c.vocab},
                                                    {"width", c.width},
+                                                   {"width of words", c.embedding_width()},
                                                    {"feed-forward width", c.inner},
                                                    {"number of layers", c.layers},
                                                    {"number of heads", c.heads},
@@ -44,15 +56,22 @@ void check_config(const DecoderConfig& c, const std::filesystem::path& file) {
       refuse(std::string("the ") + name + " is " + std::to_string(value) +
              ", expected a positive number below 2^31");
   }
+  if (c.layers > kMostLayers)
+    refuse("the number of layers is " + std::to_string(c.layers) + ", at most " +
+           std::to_string(kMostLayers) + " are supported");
   if (c.heads % c.kv_heads != 0)
     refuse(std::to_string(c.heads) + " heads are no multiple of " + std::to_string(c.kv_heads) +
            " key/value heads");
-  if (c.head_dim % 2 != 0)
+  if (c.head_dim % 2 != 0 && !c.learned_positions)
     refuse("the head width " + std::to_string(c.head_dim) + " is odd: it cannot be rotated");
   if (!(c.norm_eps > 0 && c.norm_eps < 1))
     refuse("the epsilon of the norms must lie in (0, 1)");
   if (!(c.rope.theta > 0 && c.rope.factor > 0))
     refuse("the base and the factor of RoPE must be positive");
+  for (const int64_t window : c.windows) {
+    if (window < 0)
+      refuse("a sliding window of " + std::to_string(window) + " tokens");
+  }
 }
 
 }  // namespace sterna::model

@@ -24,8 +24,9 @@ struct Parameter {
   Tensor* grad;   ///< into the model: set it to fp32 zeros to train, to undefined to freeze;
                   ///< backward adds to it in place
   bool matrix;    ///< a weight of a quant::Linear, the head or the embedding: may be quantized
-  int64_t layer;  ///< block that it belongs to; -1: embedding, final norm or head
+  int64_t layer;  ///< block that it belongs to; -1: outside the blocks
   bool adapter = false;  ///< a matrix of an adapter: never quantized, not in checkpoints of others
+  bool behind = false;   ///< outside, and computed after the blocks: final norm and head
 };
 
 /// What a caller may do where a block's attention ends: behind o_proj, before the residual sum.
@@ -52,11 +53,12 @@ class Decoder {
   Decoder& operator=(Decoder&&) noexcept;
 
   const DecoderConfig& config() const;
-  std::shared_ptr<const kvcache::Rope> rope() const;
+  std::shared_ptr<const kvcache::Attention> attention() const;
   at::ScalarType compute_dtype() const;
 
   /// int64 [B, T] -> [B, T, D] in the compute dtype
-  Tensor embed(const Tensor& tokens) const;
+  /// @param positions  int64 [T], or [B, T] where rows differ; here and below
+  Tensor embed(const Tensor& tokens, const Tensor& positions) const;
 
   /// One block: [B, T, D] -> [B, T, D]. The residual stream keeps the dtype of `x`.
   Tensor layer(int64_t index,
@@ -65,13 +67,15 @@ class Decoder {
                kvcache::Cache& cache,
                const AttentionOutput& site = {}) const;
 
-  /// The final norm: what the head reads, [B, T, D] in the compute dtype.
+  /// The final norm and projection, where there are such: what the head reads, [B, T, width of the
+  /// embedding] in the compute dtype.
   Tensor final_norm(const Tensor& x) const;
 
   /// Logits [..., V] in the compute dtype.
   Tensor head(const Tensor& hidden) const;
 
-  /// The matrix that head() multiplies with, [V, D]; the embedding, with its gradient, where tied.
+  /// The matrix that head() multiplies with, [V, width of the embedding]; the
+  /// embedding, with its gradient, where tied.
   quant::Linear& head_linear();
   const quant::Linear& head_linear() const;
 
@@ -90,11 +94,6 @@ class Decoder {
   void move_to(at::Device device);
 
  private:
-  Tensor attention(int64_t index,
-                   const Tensor& x,
-                   const Tensor& positions,
-                   kvcache::Cache& cache) const;
-
   struct Body;
   std::unique_ptr<Body> body_;
 };

@@ -1,12 +1,14 @@
-// Weights of safetensors and GGUF files.
-//
-// GGUF of architecture llama stores the rows of Q and K for rotating neighbours: row a d + 2p + s
-// there is row a d + s d/2 + p here (head a, pair p, half s), for weights and biases.
-#include <map>
+// Weights of safetensors files, and weights that are in memory already.
+#include "trainer/model/file_weights.h"
 
-#include "trainer/io/gguf.h"
+#include <atomic>
+#include <bit>
+
+#include <ATen/Parallel.h>
+
+#include "trainer/io/mapped_file.h"
 #include "trainer/io/safetensors.h"
-#include "trainer/model/weight_source.h"
+#include "trainer/model/names.h"
 
 namespace sterna::model {
 namespace {
@@ -30,126 +32,94 @@ bool holds_weights(io::Dtype dtype) {
   }
 }
 
-Tensor to_tensor(const io::TensorView& view, const fs::path& path) {
+// Elements that are converted at a time: whole blocks of every type, and small against any matrix.
+constexpr int64_t kPiece = int64_t{1} << 18;
+
+// The optimizer's -O2 leaves loops of unknown length unvectorized.
+__attribute__((optimize("O3"))) bool all_finite(const float* x, int64_t size) {
+  constexpr uint32_t kExponent = 0x7f800000;
+  uint32_t worst = 0;
+  for (int64_t i = 0; i < size; ++i)
+    worst = std::max(worst, std::bit_cast<uint32_t>(x[i]) & kExponent);
+  return worst != kExponent;
+}
+
+io::TensorView piece_of(const io::TensorView& view, int64_t first, int64_t size) {
+  io::TensorView piece = view;
+  piece.shape = {size};
+  piece.bytes = view.bytes.subspan(io::bytes_of(view.dtype, first), io::bytes_of(view.dtype, size));
+  return piece;
+}
+
+// Elements [first, first + size) of `flat`, by way of fp32. @return  whether all are finite
+bool convert(const io::TensorView& view, int64_t first, int64_t size, Tensor& flat) {
+  const at::NoGradGuard no_grad;
+  Tensor target = flat.narrow(0, first, size);
+  const bool direct = target.scalar_type() == at::kFloat;
+  const Tensor wide = direct ? target : at::empty({size}, at::kFloat);
+  auto* values = wide.mutable_data_ptr<float>();
+  io::to_float(piece_of(view, first, size), {values, static_cast<size_t>(size)});
+  if (!direct)
+    target.copy_(wide);
+  return all_finite(values, size);
+}
+
+Tensor to_tensor(const io::TensorView& view, const fs::path& path, at::ScalarType dtype) {
   const auto refuse = [&](const std::string& why) {
     throw io::FileError(path.string() + ": tensor '" + view.name + "': " + why);
   };
   if (!holds_weights(view.dtype))
     refuse("expected floating-point weights, found " + std::string(io::dtype_name(view.dtype)) +
            "; codes of another program's quantizer cannot be read as weights");
-  const Tensor values = at::empty(view.shape, at::kFloat);
-  io::to_float(view, {values.data_ptr<float>(), static_cast<size_t>(values.numel())});
-  if (!at::isfinite(values).all().item<bool>())
+  const Tensor values = at::empty(view.shape, dtype);
+  Tensor flat = values.view({-1});
+  std::atomic<bool> finite = true;
+  const int64_t pieces = (flat.numel() + kPiece - 1) / kPiece;
+  at::parallel_for(0, pieces, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      if (!convert(view, i * kPiece, std::min(kPiece, flat.numel() - i * kPiece), flat))
+        finite = false;
+    }
+  });
+  io::release_pages(view.bytes);
+  if (!finite)
     refuse("holds NaN or Inf; the checkpoint is damaged or its training diverged");
   return values;
 }
 
-bool ends_with(const std::string& text, std::string_view end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
-// Tensors of one opened file, by the name the model gives them.
-class FileWeights : public WeightSource {
- public:
-  explicit FileWeights(std::unique_ptr<io::TensorFile> file) : file_(std::move(file)) {}
-
-  std::vector<std::string> names() const override {
-    std::vector<std::string> all;
-    for (const auto& [name, view] : views_)
-      all.push_back(name);
-    return all;
-  }
-  std::vector<int64_t> shape(const std::string& name) const override {
-    return views_.at(name)->shape;
-  }
-  Tensor take(const std::string& name) override { return to_tensor(*views_.at(name), path()); }
-  fs::path path() const override { return file_->path(); }
-
- protected:
-  void add(const std::string& name, const io::TensorView& view) {
-    if (!views_.emplace(name, &view).second) {
-      throw io::FileError(file_->path().string() + ": two tensors stand for " + name + ", one is " +
-                          view.name);
-    }
-  }
-  const io::TensorFile& file() const { return *file_; }
-
- private:
-  std::unique_ptr<io::TensorFile> file_;
-  std::map<std::string, const io::TensorView*> views_;
-};
-
 class HfWeights final : public FileWeights {
  public:
-  explicit HfWeights(const fs::path& folder) : FileWeights(io::open_safetensors(folder)) {
+  HfWeights(const fs::path& folder, std::string family)
+      : FileWeights(io::open_safetensors(folder)), family_(std::move(family)) {
+    const FamilyNames& names = names_of(family_);
     for (const io::TensorView& view : file().tensors()) {
-      if (ends_with(view.name, "rotary_emb.inv_freq"))
-        continue;  // old files store what the configuration says anyway
-      const bool full = view.name.rfind("model.", 0) == 0 || view.name.rfind("lm_head.", 0) == 0;
-      add(full ? view.name : "model." + view.name, view);
-    }
-  }
-};
-
-// What stands behind "blk.N." and behind "model.layers.N.".
-constexpr std::pair<std::string_view, std::string_view> kBlockNames[] = {
-    {"attn_norm", "input_layernorm"},
-    {"attn_q", "self_attn.q_proj"},
-    {"attn_k", "self_attn.k_proj"},
-    {"attn_v", "self_attn.v_proj"},
-    {"attn_output", "self_attn.o_proj"},
-    {"ffn_norm", "post_attention_layernorm"},
-    {"ffn_gate", "mlp.gate_proj"},
-    {"ffn_up", "mlp.up_proj"},
-    {"ffn_down", "mlp.down_proj"},
-};
-
-// "blk.3.attn_q.weight" -> "model.layers.3.self_attn.q_proj.weight"; unknown names stay, so that
-// they are reported as they are in the file.
-std::string hf_name(const std::string& name) {
-  if (name == "token_embd.weight")
-    return "model.embed_tokens.weight";
-  if (name == "output_norm.weight")
-    return "model.norm.weight";
-  if (name == "output.weight")
-    return "lm_head.weight";
-  const size_t number = 4;
-  const size_t dot = name.find('.', number);
-  const size_t last = name.rfind('.');
-  if (name.rfind("blk.", 0) != 0 || dot == std::string::npos || last <= dot)
-    return name;
-  const std::string part = name.substr(dot + 1, last - dot - 1);
-  for (const auto& [gguf, hf] : kBlockNames) {
-    if (part == gguf)
-      return "model.layers." + name.substr(number, dot - number) + "." + std::string(hf) +
-             name.substr(last);
-  }
-  return name;
-}
-
-class GgufWeights final : public FileWeights {
- public:
-  GgufWeights(const fs::path& path, int64_t head_dim)
-      : FileWeights(io::open_gguf(path)), head_dim_(head_dim) {
-    for (const io::TensorView& view : file().tensors()) {
-      if (view.name != "rope_freqs.weight")  // part of the configuration
-        add(hf_name(view.name), view);
+      if (is_buffer(names, view.name))
+        continue;
+      const bool full = view.name.starts_with(names.prefix) || view.name.starts_with("lm_head.");
+      add(full ? view.name : std::string(names.prefix) + view.name, view);
     }
   }
 
-  Tensor take(const std::string& name) override {
-    Tensor values = FileWeights::take(name);
-    const bool turned = name.find(".self_attn.q_proj.") != std::string::npos ||
-                        name.find(".self_attn.k_proj.") != std::string::npos;
-    if (!turned || values.size(0) % head_dim_ != 0)
-      return values;
-    return values.view({values.size(0) / head_dim_, head_dim_ / 2, 2, -1})
-        .transpose(1, 2)
-        .reshape(values.sizes());
+  std::vector<int64_t> shape(const std::string& name) const override {
+    std::vector<int64_t> shape = FileWeights::shape(name);
+    if (stored_transposed(family_, name) && shape.size() == 2)
+      std::swap(shape[0], shape[1]);
+    return shape;
+  }
+  Tensor take(const std::string& name, at::ScalarType dtype) override {
+    const Tensor values = FileWeights::take(name, dtype);
+    return stored_transposed(family_, name) ? values.t().contiguous() : values;
   }
 
  private:
-  int64_t head_dim_;
+  // Old files store masks and RoPE's frequencies, which the configuration says anyway.
+  static bool is_buffer(const FamilyNames& names, const std::string& name) {
+    return std::any_of(names.buffers.begin(), names.buffers.end(), [&](std::string_view end) {
+      return name.ends_with(end);
+    });
+  }
+
+  std::string family_;
 };
 
 class HeldWeights final : public WeightSource {
@@ -166,7 +136,9 @@ class HeldWeights final : public WeightSource {
   std::vector<int64_t> shape(const std::string& name) const override {
     return tensors_.at(name).sizes().vec();
   }
-  Tensor take(const std::string& name) override { return tensors_.extract(name).mapped(); }
+  Tensor take(const std::string& name, at::ScalarType dtype) override {
+    return tensors_.extract(name).mapped().to(dtype);
+  }
   fs::path path() const override { return path_; }
 
  private:
@@ -176,12 +148,29 @@ class HeldWeights final : public WeightSource {
 
 }  // namespace
 
-std::unique_ptr<WeightSource> open_hf_weights(const fs::path& folder) {
-  return std::make_unique<HfWeights>(folder);
+std::vector<std::string> FileWeights::names() const {
+  std::vector<std::string> all;
+  for (const auto& [name, view] : views_)
+    all.push_back(name);
+  return all;
 }
 
-std::unique_ptr<WeightSource> open_gguf_weights(const fs::path& file, const DecoderConfig& config) {
-  return std::make_unique<GgufWeights>(file, config.head_dim);
+std::vector<int64_t> FileWeights::shape(const std::string& name) const {
+  return views_.at(name)->shape;
+}
+
+Tensor FileWeights::take(const std::string& name, at::ScalarType dtype) {
+  return to_tensor(*views_.at(name), path(), dtype);
+}
+
+void FileWeights::add(const std::string& name, const io::TensorView& view) {
+  if (!views_.emplace(name, &view).second)
+    throw io::FileError(file_->path().string() + ": two tensors stand for " + name + ", one is " +
+                        view.name);
+}
+
+std::unique_ptr<WeightSource> open_hf_weights(const fs::path& folder, const DecoderConfig& config) {
+  return std::make_unique<HfWeights>(folder, config.family);
 }
 
 std::unique_ptr<WeightSource> hold_weights(Weights weights, const fs::path& path) {

@@ -9,32 +9,47 @@ namespace {
 
 using recipes::UserError;
 
-int64_t integer_or(const io::Gguf& file, const std::string& key, int64_t fallback) {
-  return file.has(key) ? file.integer(key) : fallback;
-}
+/// Keys of one file, "llama.block_count", by what stands behind the architecture.
+class ArchitectureKeys {
+ public:
+  explicit ArchitectureKeys(const io::Gguf& file)
+      : file_(file), prefix_(file.text("general.architecture") + ".") {}
 
-double number_or(const io::Gguf& file, const std::string& key, double fallback) {
-  return file.has(key) ? file.number(key) : fallback;
-}
+  std::string key(const std::string& name) const { return prefix_ + name; }
+  bool has(const std::string& name) const { return file_.has(key(name)); }
+  int64_t integer(const std::string& name) const { return file_.integer(key(name)); }
+  double number(const std::string& name) const { return file_.number(key(name)); }
+  std::string text(const std::string& name) const { return file_.text(key(name)); }
+  int64_t integer_or(const std::string& name, int64_t fallback) const {
+    return has(name) ? integer(name) : fallback;
+  }
+  double number_or(const std::string& name, double fallback) const {
+    return has(name) ? number(name) : fallback;
+  }
+  [[noreturn]] void refuse(const std::string& name, const std::string& why) const {
+    throw UserError(file_.path().string() + ": '" + key(name) + "': " + why);
+  }
 
-[[noreturn]] void refuse(const io::Gguf& file, const std::string& key, const std::string& why) {
-  throw UserError(file.path().string() + ": '" + key + "': " + why);
-}
+ private:
+  const io::Gguf& file_;
+  std::string prefix_;
+};
 
-kvcache::RopeConfig read_rope(const io::Gguf& file, const DecoderConfig& config) {
+kvcache::RopeConfig read_rope(const io::Gguf& file,
+                              const ArchitectureKeys& keys,
+                              const DecoderConfig& config) {
   kvcache::RopeConfig rope;
   rope.head_dim = config.head_dim;
-  rope.theta = number_or(file, "llama.rope.freq_base", 10000.0);
-  if (integer_or(file, "llama.rope.dimension_count", config.head_dim) != config.head_dim)
-    refuse(file, "llama.rope.dimension_count", "rotating a part of the head is not supported");
-  const std::string key = "llama.rope.scaling.type";
-  const std::string type = file.has(key) ? file.text(key) : "linear";  // as llama.cpp
+  rope.theta = keys.number_or("rope.freq_base", 10000.0);
+  if (keys.integer_or("rope.dimension_count", config.head_dim) != config.head_dim)
+    keys.refuse("rope.dimension_count", "rotating a part of the head is not supported");
+  const std::string name = "rope.scaling.type";
+  const std::string type = keys.has(name) ? keys.text(name) : "linear";  // as llama.cpp
   if (type != "none" && type != "linear")
-    refuse(file, key, "'" + type + "' is not supported; none and linear are");
+    keys.refuse(name, "'" + type + "' is not supported; none and linear are");
   if (type == "linear")
-    rope.factor = number_or(file,
-                            "llama.rope.scaling.factor",
-                            number_or(file, "llama.rope.scale_linear", 1.0));  // older spelling
+    rope.factor = keys.number_or("rope.scaling.factor",
+                                 keys.number_or("rope.scale_linear", 1.0));  // older spelling
   if (rope.factor == 0.0)
     rope.factor = 1.0;  // as llama.cpp: 0 says that nothing is scaled
   rope.type = rope.factor == 1.0 ? "default" : "linear";
@@ -43,45 +58,73 @@ kvcache::RopeConfig read_rope(const io::Gguf& file, const DecoderConfig& config)
     io::to_float(*divisors, values);
     rope.divisors.assign(values.begin(), values.end());
     if (static_cast<int64_t>(values.size()) != config.head_dim / 2)
-      refuse(file,
-             "rope_freqs.weight",
-             "expected half the head width, found " + std::to_string(values.size()) + " values");
+      throw UserError(file.path().string() +
+                      ": 'rope_freqs.weight': expected half the head width, found " +
+                      std::to_string(values.size()) + " values");
   }
   return rope;
 }
 
-void check_supported(const io::Gguf& file) {
+std::string family_of(const io::Gguf& file, const ArchitectureKeys& keys) {
   const std::string& architecture = file.text("general.architecture");
-  if (architecture != "llama")
-    refuse(file, "general.architecture", "'" + architecture + "' is not supported yet; llama is");
-  if (integer_or(file, "llama.expert_count", 0) > 0)
-    refuse(file, "llama.expert_count", "mixtures of experts are not supported");
-  if (integer_or(file, "llama.attention.sliding_window", 0) > 0)
-    refuse(file, "llama.attention.sliding_window", "sliding windows are not supported yet");
-  if (integer_or(file, "split.count", 1) > 1)
-    refuse(file, "split.count", "split files are not supported; merge them first");
+  if (architecture == "llama")
+    return keys.integer_or("attention.sliding_window", 0) > 0 ? "mistral" : "llama";
+  if (architecture == "qwen2" || architecture == "qwen3" || architecture == "gpt2")
+    return architecture;
+  throw UserError(file.path().string() + ": 'general.architecture': '" + architecture +
+                  "' is not supported; llama, qwen2, qwen3 and gpt2 are");
+}
+
+void check_supported(const io::Gguf& file, const ArchitectureKeys& keys) {
+  if (keys.integer_or("expert_count", 0) > 0)
+    keys.refuse("expert_count", "mixtures of experts are not supported");
+  if (file.has("split.count") && file.integer("split.count") > 1)
+    throw UserError(file.path().string() +
+                    ": 'split.count': split files are not supported; merge them first");
+}
+
+void read_gpt2(const ArchitectureKeys& keys, DecoderConfig& c) {
+  c.norm = NormKind::kLayer;
+  c.norm_eps = keys.number("attention.layer_norm_epsilon");
+  c.activation = Activation::kGeluTanh;
+  c.gated = false;
+  c.learned_positions = true;
+  c.qkv_bias = c.o_bias = c.mlp_bias = true;
+}
+
+void read_rotated(const io::Gguf& file, const ArchitectureKeys& keys, DecoderConfig& c) {
+  c.norm_eps = keys.number("attention.layer_norm_rms_epsilon");
+  c.qkv_bias = file.find("blk.0.attn_q.bias") != nullptr;
+  c.o_bias = file.find("blk.0.attn_output.bias") != nullptr;
+  c.mlp_bias = file.find("blk.0.ffn_up.bias") != nullptr;
+  c.head_norms = file.find("blk.0.attn_q_norm.weight") != nullptr;
+  c.head_dim = keys.integer_or("attention.key_length", c.head_dim);
+  const int64_t window = keys.integer_or("attention.sliding_window", 0);
+  if (window > 0)
+    c.windows.assign(std::clamp<int64_t>(c.layers, 0, kMostLayers), window);
+  c.rope = read_rope(file, keys, c);
 }
 
 }  // namespace
 
 DecoderConfig read_gguf_config(const io::Gguf& file) {
-  check_supported(file);
+  const ArchitectureKeys keys(file);
   DecoderConfig config;
-  config.family = "llama";
+  config.family = family_of(file, keys);
+  check_supported(file, keys);
   config.vocab = file.at("token_embd.weight").shape.at(0);
-  config.width = file.integer("llama.embedding_length");
-  config.inner = file.integer("llama.feed_forward_length");
-  config.layers = file.integer("llama.block_count");
-  config.heads = file.integer("llama.attention.head_count");
-  config.kv_heads = integer_or(file, "llama.attention.head_count_kv", config.heads);
-  config.max_positions = file.integer("llama.context_length");
-  config.norm_eps = file.number("llama.attention.layer_norm_rms_epsilon");
+  config.width = keys.integer("embedding_length");
+  config.inner = keys.integer("feed_forward_length");
+  config.layers = keys.integer("block_count");
+  config.heads = keys.integer("attention.head_count");
+  config.kv_heads = keys.integer_or("attention.head_count_kv", config.heads);
+  config.max_positions = keys.integer("context_length");
   config.tied = file.find("output.weight") == nullptr;
-  config.attention_bias = file.find("blk.0.attn_q.bias") != nullptr;
-  config.mlp_bias = file.find("blk.0.ffn_up.bias") != nullptr;
-  config.head_dim = integer_or(
-      file, "llama.attention.key_length", config.heads > 0 ? config.width / config.heads : 0);
-  config.rope = read_rope(file, config);
+  config.head_dim = config.heads > 0 ? config.width / config.heads : 0;
+  if (config.family == "gpt2")
+    read_gpt2(keys, config);
+  else
+    read_rotated(file, keys, config);
   if (file.has("tokenizer.ggml.bos_token_id"))
     config.bos = file.integer("tokenizer.ggml.bos_token_id");
   for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {

@@ -1,135 +1,206 @@
-#include <nlohmann/json.hpp>
-
+// config.json of each family that transformers writes, as a DecoderConfig.
 #include "trainer/io/json.h"
 #include "trainer/model/check_config.h"
-#include "trainer/model/config.h"
+#include "trainer/model/hf_rope.h"
+#include "trainer/model/json_keys.h"
 
 namespace sterna::model {
 namespace {
 
 using recipes::UserError;
 
-// Typed reads of one JSON object whose errors name file and key.
-class Keys {
- public:
-  Keys(const nlohmann::json& object, std::filesystem::path file)
-      : object_(object), file_(std::move(file)) {
-    if (!object.is_object())
-      throw UserError(file_.string() + ": expected a JSON object, found " + object.type_name());
-  }
-
-  // A key that is null counts as absent, as it does for transformers.
-  bool has(const std::string& key) const {
-    return object_.contains(key) && !object_.at(key).is_null();
-  }
-
-  int64_t integer(const std::string& key) const {
-    if (!at(key).is_number_integer())
-      wrong(key, "an integer");
-    return at(key).get<int64_t>();
-  }
-  int64_t integer_or(const std::string& key, int64_t fallback) const {
-    return has(key) ? integer(key) : fallback;
-  }
-
-  double number(const std::string& key) const {
-    if (!at(key).is_number())
-      wrong(key, "a number");
-    return at(key).get<double>();
-  }
-  double number_or(const std::string& key, double fallback) const {
-    return has(key) ? number(key) : fallback;
-  }
-
-  bool boolean_or(const std::string& key, bool fallback) const {
-    if (!has(key))
-      return fallback;
-    if (!at(key).is_boolean())
-      wrong(key, "true or false");
-    return at(key).get<bool>();
-  }
-
-  std::string text_or(const std::string& key, const std::string& fallback) const {
-    if (!has(key))
-      return fallback;
-    if (!at(key).is_string())
-      wrong(key, "a string");
-    return at(key).get<std::string>();
-  }
-
-  // One id or a list of ids.
-  std::vector<int64_t> ids(const std::string& key) const {
-    std::vector<int64_t> found;
-    if (!has(key))
-      return found;
-    const auto list = at(key).is_array() ? at(key) : nlohmann::json::array({at(key)});
-    for (const auto& id : list) {
-      if (!id.is_number_integer())
-        wrong(key, "an id or a list of ids");
-      found.push_back(id.get<int64_t>());
-    }
-    return found;
-  }
-
-  Keys object(const std::string& key) const { return Keys(at(key), file_); }
-
-  [[noreturn]] void refuse(const std::string& key, const std::string& why) const {
-    throw UserError(file_.string() + ": '" + key + "': " + why);
-  }
-
- private:
-  const nlohmann::json& at(const std::string& key) const {
-    if (!has(key))
-      refuse(key, "missing; a decoder cannot be built without it");
-    return object_.at(key);
-  }
-  [[noreturn]] void wrong(const std::string& key, const std::string& expected) const {
-    refuse(key, "expected " + expected + ", found " + object_.at(key).dump().substr(0, 60));
-  }
-
-  const nlohmann::json& object_;
-  std::filesystem::path file_;
-};
-
-kvcache::RopeConfig read_rope(const Keys& keys, const DecoderConfig& config) {
-  kvcache::RopeConfig rope;
-  rope.head_dim = config.head_dim;
-  rope.theta = keys.number_or("rope_theta", 10000.0);
-  // transformers 5 moved both into rope_parameters; 4 has rope_theta beside rope_scaling.
-  const std::string key = keys.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
-  if (!keys.has(key))
-    return rope;
-  const Keys scaling = keys.object(key);
-  rope.theta = scaling.number_or("rope_theta", rope.theta);
-  rope.type = scaling.text_or("rope_type", scaling.text_or("type", "default"));
-  if (rope.type != "default" && rope.type != "linear" && rope.type != "llama3")
-    scaling.refuse(key,
-                   "rope type '" + rope.type + "' is not supported; default, linear, llama3 are");
-  // A scaled model without its scale would load and be wrong: there are no defaults.
-  if (rope.type != "default")
-    rope.factor = scaling.number("factor");
-  if (rope.type == "llama3") {
-    rope.low_freq_factor = scaling.number("low_freq_factor");
-    rope.high_freq_factor = scaling.number("high_freq_factor");
-    rope.original_max_positions = scaling.integer("original_max_position_embeddings");
-    if (rope.high_freq_factor <= rope.low_freq_factor)
-      scaling.refuse(key, "high_freq_factor must exceed low_freq_factor");
-  }
-  if (scaling.number_or("partial_rotary_factor", keys.number_or("partial_rotary_factor", 1.0)) != 1)
-    scaling.refuse("partial_rotary_factor", "only 1 is supported");
-  return rope;
+Activation read_activation(const Keys& keys, const std::string& key, const std::string& fallback) {
+  const std::string name = keys.text_or(key, fallback);
+  if (name == "silu" || name == "swish")
+    return Activation::kSilu;
+  if (name == "relu")
+    return Activation::kRelu;
+  if (name == "gelu")
+    return Activation::kGelu;
+  if (name == "gelu_new" || name == "gelu_pytorch_tanh")
+    return Activation::kGeluTanh;
+  keys.refuse(key, "'" + name + "' is not supported; silu, relu, gelu and gelu_new are");
 }
 
-void check_supported(const Keys& keys) {
-  const std::string type = keys.text_or("model_type", "");
-  if (type != "llama")
-    keys.refuse("model_type", "'" + type + "' is not supported yet; llama is");
-  const std::string activation = keys.text_or("hidden_act", "silu");
-  if (activation != "silu" && activation != "swish")
-    keys.refuse("hidden_act", "'" + activation + "' is not supported; silu is");
-  if (keys.has("quantization_config"))
-    keys.refuse("quantization_config",
-                "the file is already quantized in a format that is not read; give the original");
+// What changes the computation and is not built, where it is asked for.
+void require_flag(const Keys& keys, const std::string& key, bool supported) {
+  if (keys.boolean_or(key, supported) != supported)
+    keys.refuse(key, std::string("only ") + (supported ? "true" : "false") + " is supported");
+}
+
+// Sizes, norms and RoPE that Llama, Mistral and Qwen have in common.
+void read_rotated(const Keys& keys, DecoderConfig& c) {
+  c.vocab = keys.integer("vocab_size");
+  c.width = keys.integer("hidden_size");
+  c.inner = keys.integer("intermediate_size");
+  c.layers = keys.integer("num_hidden_layers");
+  c.heads = keys.integer("num_attention_heads");
+  c.kv_heads = keys.integer_or("num_key_value_heads", c.heads);
+  if (!keys.has("head_dim") && (c.heads <= 0 || c.width % c.heads != 0))
+    keys.refuse("num_attention_heads", "does not divide hidden_size, and there is no head_dim");
+  c.head_dim = keys.has("head_dim") ? keys.integer("head_dim") : c.width / c.heads;
+  c.max_positions = keys.integer_or("max_position_embeddings", 2048);
+  c.norm_eps = keys.number_or("rms_norm_eps", 1e-6);
+  c.tied = keys.boolean_or("tie_word_embeddings", false);
+  c.activation = read_activation(keys, "hidden_act", "silu");
+  if (c.activation != Activation::kSilu)
+    keys.refuse("hidden_act", "'" + keys.text_or("hidden_act", "") + "' is not supported; silu is");
+  c.rope = read_hf_rope(keys, c);
+  // Some configurations say only how long the texts were before RoPE was stretched.
+  const bool stretched =
+      c.rope.type == "dynamic" || c.rope.type == "yarn" || c.rope.type == "longrope";
+  if (stretched && c.rope.original_max_positions == c.max_positions)
+    c.max_positions = static_cast<int64_t>(static_cast<double>(c.max_positions) * c.rope.factor);
+}
+
+void read_llama(const Keys& keys, DecoderConfig& c) {
+  read_rotated(keys, c);
+  c.qkv_bias = c.o_bias = keys.boolean_or("attention_bias", false);
+  c.mlp_bias = keys.boolean_or("mlp_bias", false);
+}
+
+/// @param slides  whether that layer would have the window, were there no list of layers
+template <class Slides>
+void read_windows(const Keys& keys, DecoderConfig& c, const Slides& slides) {
+  if (!keys.has("sliding_window"))
+    return;
+  const int64_t window = keys.integer("sliding_window");
+  if (window <= 0)
+    keys.refuse("sliding_window", "expected a positive number of tokens or null");
+  for (int64_t i = 0; i < std::min(c.layers, kMostLayers); ++i)
+    c.windows.push_back(slides(i) ? window : 0);
+}
+
+void read_mistral(const Keys& keys, DecoderConfig& c) {
+  read_rotated(keys, c);
+  read_windows(keys, c, [](int64_t) { return true; });
+  if (!keys.has("layer_types"))
+    return;
+  for (const std::string& type : keys.texts("layer_types")) {
+    if (type != (c.windows.empty() ? "full_attention" : "sliding_attention"))
+      keys.refuse("layer_types", "'" + type + "' in some layers is not supported for mistral");
+  }
+}
+
+void read_qwen(const Keys& keys, DecoderConfig& c) {
+  read_rotated(keys, c);
+  if (!keys.boolean_or("use_sliding_window", false)) {
+    if (keys.has("layer_types"))
+      for (const std::string& type : keys.texts("layer_types"))
+        if (type != "full_attention")
+          keys.refuse("layer_types", "'" + type + "' needs use_sliding_window");
+    return;
+  }
+  if (!keys.has("layer_types")) {
+    const int64_t first = keys.integer_or("max_window_layers", 28);
+    return read_windows(keys, c, [&](int64_t layer) { return layer >= first; });
+  }
+  const std::vector<std::string> types = keys.texts("layer_types");
+  if (static_cast<int64_t>(types.size()) != c.layers)
+    keys.refuse("layer_types",
+                "expected one for each of " + std::to_string(c.layers) + " layers, found " +
+                    std::to_string(types.size()));
+  for (const std::string& type : types) {
+    if (type != "full_attention" && type != "sliding_attention")
+      keys.refuse("layer_types",
+                  "'" + type + "' is not supported; full_attention and sliding_attention are");
+  }
+  read_windows(keys, c, [&](int64_t layer) { return types[layer] == "sliding_attention"; });
+}
+
+void read_qwen2(const Keys& keys, DecoderConfig& c) {
+  read_qwen(keys, c);
+  c.qkv_bias = true;
+}
+
+void read_qwen3(const Keys& keys, DecoderConfig& c) {
+  read_qwen(keys, c);
+  c.qkv_bias = c.o_bias = keys.boolean_or("attention_bias", false);
+  c.head_norms = true;
+}
+
+// Learned positions, layer norms with bias, a plain feed-forward part: OPT and GPT-2.
+void finish_learned(const Keys& keys, DecoderConfig& c, bool biases) {
+  c.kv_heads = c.heads;
+  if (c.heads <= 0 || c.width % c.heads != 0)
+    keys.refuse(
+        keys.has("n_head") ? "n_head" : "num_attention_heads",
+        std::to_string(c.heads) + " heads do not divide the width " + std::to_string(c.width));
+  c.head_dim = c.width / c.heads;
+  c.norm = NormKind::kLayer;
+  c.gated = false;
+  c.qkv_bias = c.o_bias = c.mlp_bias = biases;
+  c.learned_positions = true;
+  c.tied = keys.boolean_or("tie_word_embeddings", true);
+}
+
+void read_opt(const Keys& keys, DecoderConfig& c) {
+  require_flag(keys, "layer_norm_elementwise_affine", true);
+  c.vocab = keys.integer("vocab_size");
+  c.width = keys.integer("hidden_size");
+  c.word_width = keys.integer_or("word_embed_proj_dim", c.width);
+  c.inner = keys.integer("ffn_dim");
+  c.layers = keys.integer("num_hidden_layers");
+  c.heads = keys.integer("num_attention_heads");
+  c.max_positions = keys.integer_or("max_position_embeddings", 2048);
+  c.position_offset = 2;
+  c.norm_eps = 1e-5;
+  c.norm_first = keys.boolean_or("do_layer_norm_before", true);
+  c.final_norm = c.norm_first && !keys.boolean_or("_remove_final_layer_norm", false);
+  c.activation = read_activation(keys, "activation_function", "relu");
+  finish_learned(keys, c, keys.boolean_or("enable_bias", true));
+}
+
+void read_gpt2(const Keys& keys, DecoderConfig& c) {
+  require_flag(keys, "scale_attn_weights", true);
+  require_flag(keys, "scale_attn_by_inverse_layer_idx", false);
+  require_flag(keys, "add_cross_attention", false);
+  c.vocab = keys.integer("vocab_size");
+  c.width = keys.integer("n_embd");
+  c.inner = keys.integer_or("n_inner", 4 * c.width);
+  c.layers = keys.integer("n_layer");
+  c.heads = keys.integer("n_head");
+  c.max_positions = keys.integer_or("n_positions", 1024);
+  c.norm_eps = keys.number_or("layer_norm_epsilon", 1e-5);
+  c.activation = read_activation(keys, "activation_function", "gelu_new");
+  finish_learned(keys, c, /*biases=*/true);
+}
+
+struct Family {
+  const char* name;
+  void (*read)(const Keys&, DecoderConfig&);
+};
+constexpr Family kFamilies[] = {{"llama", read_llama},
+                                {"mistral", read_mistral},
+                                {"qwen2", read_qwen2},
+                                {"qwen3", read_qwen3},
+                                {"opt", read_opt},
+                                {"gpt2", read_gpt2}};
+
+void read_family(const Keys& keys, DecoderConfig& config) {
+  config.family = keys.text_or("model_type", "");
+  std::string known;
+  for (const Family& family : kFamilies) {
+    if (config.family == family.name)
+      return family.read(keys, config);
+    known += (known.empty() ? "" : ", ") + std::string(family.name);
+  }
+  keys.refuse("model_type", "'" + config.family + "' is not supported; " + known + " are");
+}
+
+void read_end_tokens(const Keys& keys,
+                     const std::filesystem::path& generation,
+                     DecoderConfig& config) {
+  const std::vector<int64_t> bos = keys.ids("bos_token_id");
+  if (!bos.empty())
+    config.bos = bos.front();
+  config.eos = keys.ids("eos_token_id");
+  if (!std::filesystem::exists(generation))
+    return;
+  const nlohmann::json fuller = io::read_json(generation);
+  const auto eos = Keys(fuller, generation).ids("eos_token_id");
+  if (!eos.empty())
+    config.eos = eos;
 }
 
 }  // namespace
@@ -138,35 +209,12 @@ DecoderConfig read_hf_config(const std::filesystem::path& folder) {
   const auto file = folder / "config.json";
   const nlohmann::json json = io::read_json(file);
   const Keys keys(json, file);
-  check_supported(keys);
+  if (keys.has("quantization_config"))
+    keys.refuse("quantization_config",
+                "the file is already quantized in a format that is not read; give the original");
   DecoderConfig config;
-  config.family = "llama";
-  config.vocab = keys.integer("vocab_size");
-  config.width = keys.integer("hidden_size");
-  config.inner = keys.integer("intermediate_size");
-  config.layers = keys.integer("num_hidden_layers");
-  config.heads = keys.integer("num_attention_heads");
-  config.kv_heads = keys.integer_or("num_key_value_heads", config.heads);
-  if (!keys.has("head_dim") && (config.heads <= 0 || config.width % config.heads != 0))
-    keys.refuse("num_attention_heads", "does not divide hidden_size, and there is no head_dim");
-  config.head_dim = keys.has("head_dim") ? keys.integer("head_dim") : config.width / config.heads;
-  config.max_positions = keys.integer_or("max_position_embeddings", 2048);
-  config.norm_eps = keys.number_or("rms_norm_eps", 1e-6);
-  config.attention_bias = keys.boolean_or("attention_bias", false);
-  config.mlp_bias = keys.boolean_or("mlp_bias", false);
-  config.tied = keys.boolean_or("tie_word_embeddings", false);
-  config.rope = read_rope(keys, config);
-  const std::vector<int64_t> bos = keys.ids("bos_token_id");
-  if (!bos.empty())
-    config.bos = bos.front();
-  config.eos = keys.ids("eos_token_id");
-  const auto generation = folder / "generation_config.json";
-  if (std::filesystem::exists(generation)) {
-    const nlohmann::json fuller = io::read_json(generation);
-    const auto eos = Keys(fuller, generation).ids("eos_token_id");
-    if (!eos.empty())
-      config.eos = eos;
-  }
+  read_family(keys, config);
+  read_end_tokens(keys, folder / "generation_config.json", config);
   check_config(config, file);
   return config;
 }

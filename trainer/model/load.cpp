@@ -25,7 +25,7 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 std::unique_ptr<WeightSource> open_weights(const CheckpointInfo& info) {
   switch (info.kind) {
     case CheckpointKind::kHuggingFace:
-      return open_hf_weights(info.path);
+      return open_hf_weights(info.path, info.config);
     case CheckpointKind::kGguf:
       return open_gguf_weights(info.path, info.config);
     case CheckpointKind::kSternaExport:
@@ -84,7 +84,7 @@ Weights read_weights(const CheckpointInfo& info) {
   Weights weights;
   for (const std::string& name : source->names()) {
     if (!(info.config.tied && name == "lm_head.weight"))
-      weights.tensors.emplace(name, source->take(name));
+      weights.tensors.emplace(name, source->take(name, at::kFloat));
   }
   return weights;
 }
@@ -94,9 +94,8 @@ Decoder load_decoder(const CheckpointInfo& info, at::ScalarType compute_dtype) {
   const auto source = open_weights(info);
   const std::vector<Parameter> parameters = decoder.parameters();
   check_complete(parameters, *source, info.config.tied);
-  // One tensor at a time is alive in fp32 beside the model.
   for (const Parameter& p : parameters)
-    *p.value = source->take(p.name).to(p.matrix ? compute_dtype : at::kFloat);
+    *p.value = source->take(p.name, p.matrix ? compute_dtype : at::kFloat);
   return decoder;
 }
 

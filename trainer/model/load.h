@@ -41,9 +41,10 @@ struct Weights {
 };
 Weights read_weights(const CheckpointInfo& info);
 
-/// Opens, reads and builds in one call, tensor by tensor: beside the model only one tensor in fp32
-/// and the mapped file are needed (runs and exports: their weights in fp32). Every expected tensor
-/// must be there with its shape; a missing, misshapen or unexpected one is named with the file.
+/// Opens, reads and builds in one call, tensor by tensor: beside the model never more is in memory
+/// than one tensor's part of the mapped file (runs and exports: their weights in fp32). Every
+/// expected tensor must be there with its shape; a missing, misshapen or unexpected one is named
+/// with the file.
 Decoder load_decoder(const CheckpointInfo& info, at::ScalarType compute_dtype);
 
 }  // namespace sterna::model

@@ -21,6 +21,20 @@ struct RmsNorm {
   Tensor forward(const Tensor& x, at::ScalarType dtype) const;
 };
 
+/// Layer norm (arXiv:1607.06450): (x - mean) / sqrt(variance + eps) * weight + bias, statistics in
+/// fp32, by ATen's kernels.
+struct LayerNorm {
+  Tensor weight;     ///< fp32 [D]
+  Tensor bias;       ///< fp32 [D]
+  Tensor grad;       ///< fp32 [D], added to by backward; undefined where frozen
+  Tensor bias_grad;  ///< fp32 [D]: the same for the bias
+  double eps = 1e-5;
+
+  /// @param x  [..., D], fp32 or the compute dtype
+  /// @return   [..., D] in `dtype`
+  Tensor forward(const Tensor& x, at::ScalarType dtype) const;
+};
+
 /// silu(gate) * up; saves its two inputs.
 Tensor silu_mul(const Tensor& gate, const Tensor& up);
 

@@ -69,9 +69,10 @@ Blockwise::Blockwise(Student& student,
                      const BlockwiseConfig& config)
     : student_(student), teacher_(teacher), samples_(samples), config_(config) {}
 
-Tensor Blockwise::forward(const model::Decoder& decoder, const Tensor& x) const {
-  const auto cache = kvcache::make_stateless(decoder.rope());
-  return decoder.layer(block_, x, positions_, *cache);
+Tensor Blockwise::forward(const model::Decoder& decoder, const Tensor& x, int64_t batch) const {
+  const Inputs& inputs = inputs_.at(batch);
+  const auto cache = inputs.cache(decoder);
+  return decoder.layer(block_, x, inputs.positions, *cache);
 }
 
 int64_t Blockwise::batches() const {
@@ -87,19 +88,18 @@ Tensor Blockwise::rows(const Tensor& stream, int64_t batch) const {
 void Blockwise::start(int64_t block) {
   const at::NoGradGuard no_grad;
   student_.materialize();
+  inputs_.clear();
   for (int64_t i = 0; i < batches(); ++i) {
     const int64_t first = i * config_.batch;
-    Tensor inputs;
-    Tensor labels;
-    to_tensors(samples_, first, std::min(config_.batch, config_.samples - first), inputs, labels);
+    const int64_t count = std::min(config_.batch, config_.samples - first);
+    const Inputs& in = inputs_.emplace_back(load_batch(samples_, first, count).inputs);
     if (i == 0) {
-      teacher_x_ = at::empty({config_.samples, inputs.size(1), teacher_.config().width});
+      teacher_x_ = at::empty({config_.samples, in.tokens.size(1), teacher_.config().width});
       student_x_ = config_.input == "full" ? Tensor() : at::empty_like(teacher_x_);
-      positions_ = at::arange(inputs.size(1), at::kLong);
     }
-    rows(teacher_x_, i).copy_(teacher_.embed(inputs));
+    rows(teacher_x_, i).copy_(teacher_.embed(in.tokens, in.positions));
     if (student_x_.defined())
-      rows(student_x_, i).copy_(student_.decoder().embed(inputs));
+      rows(student_x_, i).copy_(student_.decoder().embed(in.tokens, in.positions));
   }
   for (block_ = 0; block_ < block; ++block_) {
     SignalWatch::check();
@@ -111,7 +111,7 @@ void Blockwise::start(int64_t block) {
 void Blockwise::advance_teacher(Tensor& out) {
   const at::NoGradGuard no_grad;
   for (int64_t i = 0; i < batches(); ++i)
-    rows(out, i).copy_(forward(teacher_, rows(teacher_x_, i)));
+    rows(out, i).copy_(forward(teacher_, rows(teacher_x_, i), i));
 }
 
 void Blockwise::advance_student() {
@@ -121,7 +121,7 @@ void Blockwise::advance_student() {
     return;
   for (int64_t i = 0; i < batches(); ++i) {
     Tensor x = rows(student_x_, i);
-    x.copy_(forward(student_.decoder(), x));
+    x.copy_(forward(student_.decoder(), x, i));
   }
 }
 
@@ -210,7 +210,7 @@ double Blockwise::step(const std::vector<Slot*>& slots, int64_t batch, BlockRepo
   watch.lap(report.quant_ms);
   const Tensor in = rows(student_x_.defined() ? student_x_ : teacher_x_, batch);
   const at::AutoGradMode grad_mode(true);
-  const Tensor out = forward(student_.decoder(), in);
+  const Tensor out = forward(student_.decoder(), in, batch);
   Tensor d_out;
   double value = 0;
   {

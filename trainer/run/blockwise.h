@@ -4,7 +4,7 @@
 
 #include "trainer/data/samples.h"
 #include "trainer/run/config.h"
-#include "trainer/run/student.h"
+#include "trainer/run/tape.h"
 
 namespace sterna::run {
 
@@ -52,14 +52,14 @@ class Blockwise {
   void advance_teacher(Tensor& out);
   void train(const std::vector<Slot*>& slots, BlockReport& report, const BlockProgress& progress);
   double step(const std::vector<Slot*>& slots, int64_t batch, BlockReport& report);
-  Tensor forward(const model::Decoder& decoder, const Tensor& x) const;
+  Tensor forward(const model::Decoder& decoder, const Tensor& x, int64_t batch) const;
 
   Student& student_;
   const model::Decoder& teacher_;
   const data::SampleSource& samples_;
   BlockwiseConfig config_;
   int64_t block_ = 0;
-  Tensor positions_;
+  std::vector<Inputs> inputs_;  ///< of every batch
   Tensor student_x_;  ///< fp32 [samples, T, D], input of block_; undefined with input = "full"
   Tensor teacher_x_;
   Tensor target_;  ///< the full-precision block's output for teacher_x_

@@ -215,11 +215,16 @@ struct VerifyConfig {
   std::filesystem::path text;
   int64_t window = 512;
   int64_t max_windows = 4;
+  std::string rope = "fp32";
 
   template <class Visitor>
   void fields(Visitor& v) {
     using recipes::Range;
     const Range<int64_t> count{0, int64_t{1} << 40};
+    v("rope",
+      rope,
+      "RoPE's frequencies for --expected; bf16: as a model cast as a whole had them",
+      recipes::OneOf{"fp32", "bf16"});
     v("text", text, "file on which an export's KL divergence from its run is measured");
     v("window", window, "tokens of a window", Range{int64_t{2}, int64_t{1} << 40});
     v("max_windows", max_windows, "use the first ones; 0: all", count);

@@ -22,11 +22,12 @@ double bytes_of(const std::string& dtype) {
 }
 
 /// Activations that one block keeps per token: inputs of its matrices, queries, keys, values, the
-/// attention's output, two residual sums and both feed-forward branches with their product.
+/// attention's output, two residual sums and both feed-forward branches with their product (or the
+/// one there is and its activation).
 double saved_per_token(const model::DecoderConfig& c, double bytes) {
   const auto width = static_cast<double>(c.width);
   const auto heads = static_cast<double>((2 * c.heads + 2 * c.kv_heads) * c.head_dim);
-  return bytes * (5 * width + heads + 3 * static_cast<double>(c.inner));
+  return bytes * (5 * width + heads + (c.gated ? 3.0 : 2.0) * static_cast<double>(c.inner));
 }
 
 /// Multiply-adds a second of a bf16 or fp32 product of the model's own shape, times two.

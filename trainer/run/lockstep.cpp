@@ -16,17 +16,16 @@ Lockstep::Lockstep(const model::Decoder& teacher,
       place_(place),
       swaps_(objective.intervention().at(place.step, place.seed) == distill::Swap::kOutput) {}
 
-void Lockstep::begin(const Tensor& tokens) {
-  tokens_ = tokens;
-  positions_ = at::arange(tokens.size(1), tokens.options());
-  cache_ = kvcache::make_stateless(teacher_.rope());
+void Lockstep::begin(const Inputs& inputs) {
+  inputs_ = inputs;
+  cache_ = inputs.cache(teacher_);
   sums_ = at::zeros({static_cast<int64_t>(totals_.size())}, at::kDouble);
 }
 
 /// bool [B]
 Tensor Lockstep::drawn_rows(int64_t layer, bool& any, bool& all) const {
   const distill::Intervention& schedule = objective_.intervention();
-  Tensor rows = at::empty({tokens_.size(0)}, at::kBool);
+  Tensor rows = at::empty({inputs_.tokens.size(0)}, at::kBool);
   any = false;
   all = true;
   for (int64_t b = 0; b < rows.size(0); ++b) {
@@ -46,12 +45,12 @@ model::AttentionOutput Lockstep::advance(int64_t part) {
   bool any = false;
   bool all = false;
   if (part == 0) {
-    x_ = teacher_.embed(tokens_);
+    x_ = teacher_.embed(inputs_.tokens, inputs_.positions);
   } else if (part > teacher_.config().layers) {
     x_ = teacher_.final_norm(x_);
   } else {
     const Tensor rows = swaps_ ? drawn_rows(part - 1, any, all) : Tensor();
-    x_ = teacher_.layer(part - 1, x_, positions_, *cache_, {any ? &seen : nullptr, {}, {}});
+    x_ = teacher_.layer(part - 1, x_, inputs_.positions, *cache_, {any ? &seen : nullptr, {}, {}});
     if (any)
       student = {nullptr, seen, all ? Tensor() : rows};
   }

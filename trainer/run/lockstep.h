@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "distill/objective.h"
-#include "trainer/model/decoder.h"
+#include "trainer/run/inputs.h"
 
 namespace sterna::run {
 
@@ -27,8 +27,7 @@ class Lockstep {
            const distill::Counts& totals,
            const Place& place);
 
-  /// @param tokens  int64 [B, T]
-  void begin(const Tensor& tokens);
+  void begin(const Inputs& inputs);
 
   /// Runs the teacher's part. @return  what the student's block is to do with its attention there
   model::AttentionOutput advance(int64_t part);
@@ -52,8 +51,7 @@ class Lockstep {
   const distill::Counts& totals_;
   Place place_;
   bool swaps_;
-  Tensor tokens_;
-  Tensor positions_;
+  Inputs inputs_;
   std::unique_ptr<kvcache::Cache> cache_;
   Tensor x_;
   Tensor sums_;

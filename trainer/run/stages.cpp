@@ -153,10 +153,8 @@ void measure_teacher(Run& run) {
   double sum = 0;
   for (int64_t i = 0; i < batches; ++i) {
     SignalWatch::check();
-    Tensor inputs;
-    Tensor labels;
-    to_tensors(*session.samples, i * config.batch, config.batch, inputs, labels);
-    sum += distill::mean_confidence(hidden_of(*session.teacher, inputs), head);
+    const Batch batch = load_batch(*session.samples, i * config.batch, config.batch);
+    sum += distill::mean_confidence(hidden_of(*session.teacher, batch.inputs), head);
   }
   const double confidence = sum / static_cast<double>(batches);
   session.objective->set_confidence(confidence);

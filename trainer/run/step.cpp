@@ -20,25 +20,30 @@
 
 namespace sterna::run {
 
-void to_tensors(const data::SampleSource& samples,
-                int64_t first,
-                int64_t count,
-                Tensor& inputs,
-                Tensor& labels) {
-  for (int64_t b = 0; b < count; ++b) {
-    const data::Sample sample = samples.at(first + b);
-    const auto length = static_cast<int64_t>(sample.ids.size()) - 1;
-    if (b == 0) {
-      inputs = at::empty({count, length}, at::kLong);
-      labels = at::empty({count, length}, at::kLong);
-    }
-    int64_t* in = inputs.mutable_data_ptr<int64_t>() + b * length;
-    int64_t* out = labels.mutable_data_ptr<int64_t>() + b * length;
+Batch load_batch(const data::SampleSource& samples, int64_t first, int64_t count) {
+  std::vector<data::Sample> rows;
+  for (int64_t b = 0; b < count; ++b)
+    rows.push_back(samples.at(first + b));
+  const auto length = rows.empty() ? 0 : static_cast<int64_t>(rows[0].ids.size()) - 1;
+  const bool packed = !rows.empty() && !rows[0].documents.empty();
+  const Tensor tokens = at::empty({count, length}, at::kLong);
+  const Tensor labels = at::empty({count, length}, at::kLong);
+  const Tensor documents = packed ? at::empty({count, length}, at::kLong) : Tensor();
+  auto* in = tokens.mutable_data_ptr<int64_t>();
+  auto* out = labels.mutable_data_ptr<int64_t>();
+  auto* document = packed ? documents.mutable_data_ptr<int64_t>() : nullptr;
+  for (const data::Sample& row : rows) {
+    TORCH_CHECK(static_cast<int64_t>(row.ids.size()) == length + 1 &&
+                    static_cast<int64_t>(row.documents.size()) == (packed ? length : 0),
+                "samples of one batch differ in length or in having documents");
     for (int64_t t = 0; t < length; ++t) {
-      in[t] = sample.ids[t];
-      out[t] = sample.loss[t] != 0 ? sample.ids[t + 1] : distill::kIgnoreLabel;
+      *in++ = row.ids[t];
+      *out++ = row.loss[t] != 0 ? row.ids[t + 1] : distill::kIgnoreLabel;
+      if (packed)
+        *document++ = row.documents[t];
     }
   }
+  return {Inputs(tokens, documents), labels, first};
 }
 
 namespace {
@@ -69,15 +74,13 @@ SampleRange share_of_step(int64_t attempt, const TrainConfig& config, int64_t ra
   return {attempt * samples + begin, end - begin};
 }
 
-std::vector<Step::Batch> Step::load_share(int64_t attempt) const {
+std::vector<Batch> Step::load_share(int64_t attempt) const {
   const SampleRange share =
       share_of_step(attempt, config_, parts_.world.rank(), parts_.world.size());
   std::vector<Batch> batches;
   for (int64_t done = 0; done < share.count; done += config_.batch) {
     const int64_t samples = std::min(config_.batch, share.count - done);
-    Batch& batch = batches.emplace_back();
-    batch.first = share.first + done;
-    to_tensors(parts_.samples, batch.first, samples, batch.inputs, batch.labels);
+    batches.push_back(load_batch(parts_.samples, share.first + done, samples));
   }
   return batches;
 }
@@ -91,17 +94,17 @@ distill::Counts Step::count(const std::vector<Batch>& batches, int64_t& tokens) 
     const distill::Counts counts = parts_.objective.counts(batch.labels);
     for (size_t i = 0; i < terms; ++i)
       sum[i] += counts[i];
-    sum[terms] += static_cast<double>(batch.inputs.numel());
+    sum[terms] += static_cast<double>(batch.labels.numel());
   }
   parts_.world.all_reduce({sums})->wait();
   tokens = static_cast<int64_t>(sum[terms]);
   return {sum, sum + terms};
 }
 
-Tensor hidden_of(const model::Decoder& decoder, const Tensor& inputs) {
+Tensor hidden_of(const model::Decoder& decoder, const Inputs& inputs) {
   const at::NoGradGuard no_grad;
-  const auto cache = kvcache::make_stateless(decoder.rope());
-  return decoder.hidden(inputs, at::arange(inputs.size(1), inputs.options()), *cache);
+  const auto cache = inputs.cache(decoder);
+  return decoder.hidden(inputs.tokens, inputs.positions, *cache);
 }
 
 bool Step::intervened() const {

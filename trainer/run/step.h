@@ -55,6 +55,16 @@ struct SampleRange {
 /// shares of it, equal but for one sample.
 SampleRange share_of_step(int64_t attempt, const TrainConfig& config, int64_t rank, int64_t ranks);
 
+/// A micro-batch.
+struct Batch {
+  Inputs inputs;
+  Tensor labels;      ///< int64 [B, T], distill::kIgnoreLabel where there is no loss
+  int64_t first = 0;  ///< global index of the first sample
+};
+
+/// Samples [first, first + count).
+Batch load_batch(const data::SampleSource& samples, int64_t first, int64_t count);
+
 /// One optimizer step of end-to-end training: see run() in step.cpp, the way of the data. Every
 /// rank runs the same step on its share of the samples and ends with the same weights.
 class Step {
@@ -66,11 +76,6 @@ class Step {
   StepReport run(int64_t attempt);
 
  private:
-  struct Batch {
-    Tensor inputs;      ///< int64 [B, T]
-    Tensor labels;      ///< int64 [B, T]
-    int64_t first = 0;  ///< global index of the first sample
-  };
   std::vector<Batch> load_share(int64_t attempt) const;
   distill::Counts count(const std::vector<Batch>& batches, int64_t& tokens) const;
   Tensor loss_sums(const std::vector<Batch>& batches, const distill::Counts& totals, StepTimes& ms);
@@ -93,14 +98,7 @@ class Step {
   int64_t attempt_ = 0;
 };
 
-/// A micro-batch of samples [first, first + count) as inputs and labels.
-void to_tensors(const data::SampleSource& samples,
-                int64_t first,
-                int64_t count,
-                Tensor& inputs,
-                Tensor& labels);
-
 /// What a model's head reads for whole sequences, [B, T, D], without gradients.
-Tensor hidden_of(const model::Decoder& decoder, const Tensor& inputs);
+Tensor hidden_of(const model::Decoder& decoder, const Inputs& inputs);
 
 }  // namespace sterna::run

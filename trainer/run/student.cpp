@@ -64,8 +64,7 @@ Student::Student(model::Decoder decoder,
       give_quantizer(slot, quantizer_of(parameter));
     if (is_head)
       head_ = slots_.size();
-    // The embedding comes first; what else lies outside the blocks comes behind them.
-    if (slot.layer < 0 && !slots_.empty())
+    if (parameter.behind)
       slot.layer = decoder_.config().layers;
     slots_.push_back(std::move(slot));
   }

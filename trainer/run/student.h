@@ -25,7 +25,7 @@ struct Freezing {
 /// One parameter of the student with all that training adds to it.
 struct Slot {
   std::string name;
-  int64_t layer = -1;  ///< block that it belongs to; -1: embedding; L: final norm and untied head
+  int64_t layer = -1;  ///< block that it belongs to; -1: embeddings; L: final norm and untied head
   bool matrix = false;
   Tensor* value = nullptr;  ///< what the model computes with
   Tensor* grad = nullptr;   ///< fp32, added to by backward; undefined where nothing is trained

@@ -19,20 +19,20 @@ Tape::Tape(Student& student, bool recompute) : student_(student), recompute_(rec
 Tensor Tape::run(int64_t part, const Tensor& x, const model::AttentionOutput& site) {
   const model::Decoder& decoder = student_.decoder();
   if (part == 0)
-    return decoder.embed(tokens_);
-  return part > decoder.config().layers ? decoder.final_norm(x)
-                                        : decoder.layer(part - 1, x, positions_, *cache_, site);
+    return decoder.embed(inputs_.tokens, inputs_.positions);
+  return part > decoder.config().layers
+             ? decoder.final_norm(x)
+             : decoder.layer(part - 1, x, inputs_.positions, *cache_, site);
 }
 
-Tensor Tape::forward(const Tensor& tokens, Lockstep* beside) {
-  tokens_ = tokens;
-  positions_ = at::arange(tokens.size(1), tokens.options());
-  cache_ = kvcache::make_stateless(student_.decoder().rope());
+Tensor Tape::forward(const Inputs& inputs, Lockstep* beside) {
+  inputs_ = inputs;
+  cache_ = inputs.cache(student_.decoder());
   records_.clear();
   const at::AutoGradMode grad_mode(!recompute_);
   const int64_t parts = student_.decoder().config().layers + 2;
   if (beside != nullptr)
-    beside->begin(tokens);
+    beside->begin(inputs);
   Tensor x;
   for (int64_t part = 0; part < parts; ++part) {
     Record record;

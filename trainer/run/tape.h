@@ -15,10 +15,9 @@ class Tape {
   /// @param recompute  keep only the inputs of blocks and run each again in backward
   Tape(Student& student, bool recompute);
 
-  /// @param tokens  int64 [B, T]
   /// @param beside  the teacher that goes along, or null; a recomputing tape takes no intervention
   /// @return        what the head reads, [B, T, D], cut from every graph
-  Tensor forward(const Tensor& tokens, Lockstep* beside = nullptr);
+  Tensor forward(const Inputs& inputs, Lockstep* beside = nullptr);
 
   /// Adds to the gradient buffers of all trained slots. The tape is empty afterwards.
   /// @param d_hidden  [B, T, D]
@@ -35,8 +34,7 @@ class Tape {
 
   Student& student_;
   bool recompute_;
-  Tensor tokens_;
-  Tensor positions_;
+  Inputs inputs_;
   std::unique_ptr<kvcache::Cache> cache_;
   std::vector<Record> records_;
 };

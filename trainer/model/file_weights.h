@@ -1,0 +1,31 @@
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "trainer/io/tensor_file.h"
+#include "trainer/model/weight_source.h"
+
+namespace sterna::model {
+
+/// Tensors of one opened file, by the name the model gives them.
+class FileWeights : public WeightSource {
+ public:
+  explicit FileWeights(std::unique_ptr<io::TensorFile> file) : file_(std::move(file)) {}
+
+  std::vector<std::string> names() const override;
+  std::vector<int64_t> shape(const std::string& name) const override;
+  Tensor take(const std::string& name, at::ScalarType dtype) override;
+  std::filesystem::path path() const override { return file_->path(); }
+
+ protected:
+  /// @throws io::FileError  where two tensors of the file would have the same name
+  void add(const std::string& name, const io::TensorView& view);
+  const io::TensorFile& file() const { return *file_; }
+
+ private:
+  std::unique_ptr<io::TensorFile> file_;
+  std::map<std::string, const io::TensorView*> views_;
+};
+
+}  // namespace sterna::model
