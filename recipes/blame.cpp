@@ -25,10 +25,11 @@ void fail_at_its_key(Recipe& recipe, const std::string& message) {
   recipe.section(key.substr(0, dot)).fail(key.substr(dot + 1), message.substr(end + 2));
 }
 
-void ignore_other_tables(Recipe& recipe, std::string_view own) {
+void ignore_other_tables(Recipe& recipe, std::initializer_list<std::string_view> own) {
   const Section root = recipe.root();
   for (const std::string& table : root.keys()) {
-    if (table != own && root.where(table) != kCommandLine)
+    const bool owned = std::find(own.begin(), own.end(), table) != own.end();
+    if (!owned && root.where(table) != kCommandLine)
       recipe.ignore(table);
   }
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <initializer_list>
 #include <string>
 
 #include "recipes/recipe.h"
@@ -46,6 +47,6 @@ auto at_its_key(Recipe& recipe, const Action& action) {
 
 /// Declares the tables that files brought into this recipe somebody else's business, all but `own`:
 /// a verb may be given a training recipe. A table that was typed for this call stays a mistake.
-void ignore_other_tables(Recipe& recipe, std::string_view own);
+void ignore_other_tables(Recipe& recipe, std::initializer_list<std::string_view> own);
 
 }  // namespace sterna::recipes

@@ -60,7 +60,7 @@ TEST(OtherTables, OfFilesAreIgnoredAndThoseThatWereTypedAreMistakes) {
     recipe.overlay(Recipe::parse(file, "r.toml"));
     for (const std::string& assignment : typed)
       recipe.set(assignment);
-    ignore_other_tables(recipe, "eval");
+    ignore_other_tables(recipe, {"eval"});
     recipe.section("eval").read<Settings>();
     try {
       recipe.reject_unknown();

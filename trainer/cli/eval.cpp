@@ -14,7 +14,7 @@ namespace sterna::cli {
 namespace {
 
 eval::EvalConfig read_config(recipes::Recipe& recipe) {
-  recipes::ignore_other_tables(recipe, "eval");
+  recipes::ignore_other_tables(recipe, {"eval"});
   const auto config = recipe.section("eval").read<eval::EvalConfig>();
   recipe.reject_unknown();
   if (config.text.empty())

@@ -9,6 +9,7 @@
 #include "trainer/cli/command.h"
 #include "trainer/data/samples.h"
 #include "trainer/export/format.h"
+#include "trainer/model/ptq.h"
 #include "trainer/run/config.h"
 
 namespace sterna::cli {
@@ -34,6 +35,7 @@ class Sections : public recipes::Components {
                "the layout that a run ends with",
                {recipes::component_field(
                    "format", exporter::formats(), "", "nothing is written where none is named")}});
+    add_entry({"ptq", "how `sterna quantize` rounds", list_fields<model::PtqConfig>()});
     add_entry(quant::adapter_section());
     for (const auto& sections : {quant::plan_sections(), distill::objective_sections()}) {
       for (const recipes::ComponentInfo& section : sections)

@@ -25,7 +25,7 @@ recipes::Recipe recipe_of(const Invocation& typed, const std::filesystem::path& 
     break;
   }
   recipes::Recipe recipe = open_recipe(typed, std::move(base));
-  recipes::ignore_other_tables(recipe, "verify");
+  recipes::ignore_other_tables(recipe, {"verify"});
   return recipe;
 }
 
