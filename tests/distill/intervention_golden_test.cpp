@@ -24,7 +24,7 @@ TEST(Intervention, GradualAndInvertedAreThePublishedSchedules) {
     for (const int64_t steps : {60, 120, 7}) {
       const Intervention schedule =
           intervention("mode = '" + mode + "'\nsteps = " + std::to_string(steps));
-      const Tensor want = set.at(mode + "_" + std::to_string(steps) + "/mode").to(at::kLong);
+      const at::Tensor want = set.at(mode + "_" + std::to_string(steps) + "/mode").to(at::kLong);
       ASSERT_EQ(want.size(0), steps);
       for (int64_t step = 0; step < steps; ++step)
         EXPECT_EQ(static_cast<int64_t>(schedule.at(step, 1)), want[step].item<int64_t>())
