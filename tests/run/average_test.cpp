@@ -15,7 +15,7 @@ class AverageOf : public testing::Test {
   Tensor& master() { return student_->find(kName)->master; }
 
   static constexpr const char* kName = "model.layers.0.mlp.up_proj.weight";
-  const tests::TemporaryFolder folder_;
+  const tests::TempFolder folder_;
   std::unique_ptr<Student> student_;
 };
 

@@ -69,7 +69,7 @@ class SideBySide : public testing::Test {
     return all;
   }
 
-  const tests::TemporaryFolder folder_;
+  const tests::TempFolder folder_;
   std::unique_ptr<Student> student_;
   std::unique_ptr<model::Decoder> teacher_;
   Tensor hidden_;

@@ -154,7 +154,7 @@ TEST(StepAmongRanks, GivesTheUpdateOfOneRankForTheSameGlobalBatch) {
 }
 
 TEST(StepWithIntervention, WhatTheTeacherStandsInForIsNotMovedAndCountsNoUpdate) {
-  const tests::TemporaryFolder folder;
+  const tests::TempFolder folder;
   tests::write_tiny_model(folder.path(), small_shape());
   OneRank rank(folder.path(), learned_in_blocks, "intervention = { steps = 2 }");
   rank.config.weight_decay = 0.1;
@@ -180,7 +180,7 @@ TEST(StepWithIntervention, WhatTheTeacherStandsInForIsNotMovedAndCountsNoUpdate)
 }
 
 TEST(StepWithHiddenStates, AnyNumberOfRanksReportsTheSameLosses) {
-  const tests::TemporaryFolder folder;
+  const tests::TempFolder folder;
   tests::write_tiny_model(folder.path(), small_shape());
   const std::string kd = "loss = \"kl\"\nhidden = [{ match = \"*\", weight = 2.0 }]";
   OneRank rank(folder.path(), none, kd);

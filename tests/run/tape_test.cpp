@@ -63,7 +63,7 @@ class PackedRows : public Repeated {
 };
 
 TEST(Tape, APackedRowTrainsAsItsDocumentsDoAlone) {
-  const tests::TemporaryFolder folder;
+  const tests::TempFolder folder;
   const auto student = make_student(folder.path(), false, {}, none);
   const Batch batch = load_batch(PackedRows(), 0, 2);
   ASSERT_EQ(batch.inputs.documents.sizes(), (std::vector<int64_t>{2, 16}));
