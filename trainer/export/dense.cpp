@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "quant/scale.h"
+#include "recipes/user_error.h"
 #include "trainer/export/format.h"
 #include "trainer/export/tensors.h"
 #include "trainer/io/json.h"
@@ -12,6 +13,16 @@ namespace sterna::exporter {
 namespace {
 
 namespace fs = std::filesystem;
+
+std::string family_of(const fs::path& folder) {
+  const nlohmann::json config = io::read_json(folder / "config.json");
+  const auto type = config.is_object() ? config.find("model_type") : config.end();
+  if (type == config.end() || !type->is_string() || !model::is_family(*type))
+    throw recipes::UserError((folder / "config.json").string() +
+                             ": 'model_type': expected a family that is supported, found " +
+                             (type == config.end() ? "none" : type->dump()));
+  return *type;
+}
 
 // The way round that the family's folders have it; the same turn leads back.
 at::Tensor as_stored(const std::string& family, const std::string& name, const at::Tensor& w) {
@@ -45,7 +56,7 @@ class Dense final : public Format {
 
   ReadBack read(const fs::path& folder) const override {
     const auto file = io::open_safetensors(folder);
-    const std::string family = io::read_json(folder / "config.json").at("model_type");
+    const std::string family = family_of(folder);
     ReadBack result;
     for (const io::TensorView& view : file->tensors()) {
       at::Tensor values = at::empty(view.shape, at::kFloat);

@@ -1,5 +1,7 @@
 #include "trainer/model/names.h"
 
+#include <algorithm>
+
 #include <c10/util/Exception.h>
 
 namespace sterna::model {
@@ -66,7 +68,13 @@ FamilyNames gpt2() {
 
 }  // namespace
 
+bool is_family(const std::string& family) {
+  constexpr std::string_view kFamilies[] = {"llama", "mistral", "qwen2", "qwen3", "opt", "gpt2"};
+  return std::find(std::begin(kFamilies), std::end(kFamilies), family) != std::end(kFamilies);
+}
+
 const FamilyNames& names_of(const std::string& family) {
+  TORCH_CHECK(is_family(family), "no decoder family '", family, "'");
   static const FamilyNames kLlama = llama();
   static const FamilyNames kOpt = opt();
   static const FamilyNames kGpt2 = gpt2();
@@ -74,10 +82,6 @@ const FamilyNames& names_of(const std::string& family) {
     return kOpt;
   if (family == "gpt2")
     return kGpt2;
-  TORCH_CHECK(family == "llama" || family == "mistral" || family == "qwen2" || family == "qwen3",
-              "no decoder family '",
-              family,
-              "'");
   return kLlama;
 }
 

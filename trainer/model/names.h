@@ -34,7 +34,10 @@ struct FamilyNames {
   std::vector<std::string_view> buffers;
 };
 
-/// @throws c10::Error  for a family that read_hf_config does not know
+/// True for a family that read_hf_config knows.
+bool is_family(const std::string& family);
+
+/// @throws c10::Error  where is_family() is false
 const FamilyNames& names_of(const std::string& family);
 
 /// True for a tensor that a Hugging Face folder of that family holds transposed.

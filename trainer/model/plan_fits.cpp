@@ -44,7 +44,7 @@ std::optional<Fit> try_fit(const quant::Plan& plan,
 void require_plan_fits(const quant::Plan& plan, Decoder& shapes) {
   plan.require_matches(quantizable_modules(shapes));
   for (const Parameter& p : shapes.parameters()) {
-    if (p.matrix)
+    if (p.matrix && !p.adapter)
       try_fit(plan, p.name, p.shape, place_of(p));
   }
 }
