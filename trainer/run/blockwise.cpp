@@ -89,14 +89,18 @@ void Blockwise::start(int64_t block) {
   const at::NoGradGuard no_grad;
   student_.materialize();
   inputs_.clear();
+  // All before anything is computed: what stays must not be strewn among what goes, or the heap
+  // grows by the holes.
   for (int64_t i = 0; i < batches(); ++i) {
     const int64_t first = i * config_.batch;
     const int64_t count = std::min(config_.batch, config_.samples - first);
-    const Inputs& in = inputs_.emplace_back(load_batch(samples_, first, count).inputs);
-    if (i == 0) {
-      teacher_x_ = at::empty({config_.samples, in.tokens.size(1), teacher_.config().width});
-      student_x_ = config_.input == "full" ? Tensor() : at::empty_like(teacher_x_);
-    }
+    inputs_.push_back(load_batch(samples_, first, count).inputs);
+  }
+  const int64_t length = inputs_.empty() ? 0 : inputs_.front().tokens.size(1);
+  teacher_x_ = at::empty({config_.samples, length, teacher_.config().width});
+  student_x_ = config_.input == "full" ? Tensor() : at::empty_like(teacher_x_);
+  for (int64_t i = 0; i < batches(); ++i) {
+    const Inputs& in = inputs_[i];
     rows(teacher_x_, i).copy_(teacher_.embed(in.tokens, in.positions));
     if (student_x_.defined())
       rows(student_x_, i).copy_(student_.decoder().embed(in.tokens, in.positions));
