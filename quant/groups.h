@@ -18,6 +18,12 @@ struct Run {
   int64_t scale = 0;  ///< element of the [N, G] (or [1, 1]) scales
 };
 
+/// Inputs that one scale serves, of `k` in a row; 0 where it is one for the whole matrix.
+/// @param group  of a recipe: see Groups
+inline int64_t inputs_per_scale(int64_t group, int64_t k) {
+  return group < 0 ? 0 : group == 0 ? k : group;
+}
+
 /// How a matrix [N, K] is cut into runs. What `group` of a recipe means: 0 one scale a row, -1 one
 /// for the whole matrix, else that many inputs.
 class Groups {

@@ -50,9 +50,7 @@ class LevelQuantizer : public Quantizer {
 
   int64_t max_levels() const override { return static_cast<int64_t>(tables_[0].levels.size()); }
   int64_t bits() const override { return settings_.bits; }
-  int64_t group(int64_t k) const override {
-    return settings_.group < 0 ? 0 : settings_.group == 0 ? k : settings_.group;
-  }
+  int64_t group(int64_t k) const override { return inputs_per_scale(settings_.group, k); }
 
  protected:
   struct Fit {

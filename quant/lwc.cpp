@@ -135,9 +135,7 @@ class Lwc final : public Quantizer {
 
   int64_t max_levels() const override { return int64_t{1} << config_.bits; }
   int64_t bits() const override { return config_.bits; }
-  int64_t group(int64_t k) const override {
-    return config_.group < 0 ? 0 : config_.group == 0 ? k : config_.group;
-  }
+  int64_t group(int64_t k) const override { return inputs_per_scale(config_.group, k); }
 
  private:
   struct Clips {

@@ -169,9 +169,7 @@ class MinmaxSym final : public Quantizer {
 
   int64_t max_levels() const override { return static_cast<int64_t>(hi_ - lo_) + 1; }
   int64_t bits() const override { return config_.bits; }
-  int64_t group(int64_t k) const override {
-    return config_.group < 0 ? 0 : config_.group == 0 ? k : config_.group;
-  }
+  int64_t group(int64_t k) const override { return inputs_per_scale(config_.group, k); }
 
  private:
   Extent extent(const float* x, int64_t n) const {

@@ -113,9 +113,7 @@ class Twn final : public Quantizer {
 
   int64_t max_levels() const override { return 3; }
   int64_t bits() const override { return 2; }
-  int64_t group(int64_t k) const override {
-    return config_.group < 0 ? 0 : config_.group == 0 ? k : config_.group;
-  }
+  int64_t group(int64_t k) const override { return inputs_per_scale(config_.group, k); }
 
  private:
   Config config_;

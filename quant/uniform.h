@@ -56,7 +56,7 @@ class UniformCodes {
 
   const UniformLevels& levels() const { return levels_; }
   Groups groups(const Tensor& w) const { return {method_, w, group_}; }
-  int64_t group(int64_t k) const { return group_ < 0 ? 0 : group_ == 0 ? k : group_; }
+  int64_t group(int64_t k) const { return inputs_per_scale(group_, k); }
 
   /// The grid of an unrounded scale.
   kernels::UniformGrid grid(float scale) const {

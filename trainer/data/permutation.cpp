@@ -5,18 +5,9 @@
 #include <stdexcept>
 #include <string>
 
+#include "kernels/mix.h"
+
 namespace sterna::data {
-namespace {
-
-// The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
-uint64_t mix(uint64_t x) {
-  x += 0x9E3779B97F4A7C15u;
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-  return x ^ (x >> 31);
-}
-
-}  // namespace
 
 Permutation::Permutation(int64_t size, int64_t seed, int64_t epoch)
     : size_(static_cast<uint64_t>(size)) {
@@ -26,9 +17,10 @@ Permutation::Permutation(int64_t size, int64_t seed, int64_t epoch)
   const int bits = std::bit_width(size_ - 1);
   half_bits_ = std::max((bits + 1) / 2, 1);
   half_mask_ = (uint64_t{1} << half_bits_) - 1;
-  uint64_t key = mix(mix(static_cast<uint64_t>(seed)) ^ static_cast<uint64_t>(epoch));
+  uint64_t key =
+      kernels::mix(kernels::mix(static_cast<uint64_t>(seed)) ^ static_cast<uint64_t>(epoch));
   for (uint64_t& round : keys_) {
-    key = mix(key);
+    key = kernels::mix(key);
     round = key;
   }
 }
@@ -43,7 +35,7 @@ int64_t Permutation::at(int64_t index) const {
     uint64_t left = x >> half_bits_;
     uint64_t right = x & half_mask_;
     for (const uint64_t key : keys_) {
-      const uint64_t next = left ^ (mix(right ^ key) & half_mask_);
+      const uint64_t next = left ^ (kernels::mix(right ^ key) & half_mask_);
       left = right;
       right = next;
     }

@@ -1,8 +1,11 @@
 // config.json of each family that transformers writes, as a DecoderConfig.
+#include <algorithm>
+
 #include "trainer/io/json.h"
 #include "trainer/model/check_config.h"
 #include "trainer/model/hf_rope.h"
 #include "trainer/model/json_keys.h"
+#include "trainer/model/names.h"
 
 namespace sterna::model {
 namespace {
@@ -177,14 +180,20 @@ constexpr Family kFamilies[] = {{"llama", read_llama},
                                 {"opt", read_opt},
                                 {"gpt2", read_gpt2}};
 
+const Family* find_family(const std::string& name) {
+  const auto* found = std::find_if(std::begin(kFamilies),
+                                   std::end(kFamilies),
+                                   [&](const Family& family) { return name == family.name; });
+  return found == std::end(kFamilies) ? nullptr : found;
+}
+
 void read_family(const Keys& keys, DecoderConfig& config) {
   config.family = keys.text_or("model_type", "");
+  if (const Family* family = find_family(config.family))
+    return family->read(keys, config);
   std::string known;
-  for (const Family& family : kFamilies) {
-    if (config.family == family.name)
-      return family.read(keys, config);
+  for (const Family& family : kFamilies)
     known += (known.empty() ? "" : ", ") + std::string(family.name);
-  }
   keys.refuse("model_type", "'" + config.family + "' is not supported; " + known + " are");
 }
 
@@ -204,6 +213,10 @@ void read_end_tokens(const Keys& keys,
 }
 
 }  // namespace
+
+bool is_family(const std::string& family) {
+  return find_family(family) != nullptr;
+}
 
 DecoderConfig read_hf_config(const std::filesystem::path& folder) {
   const auto file = folder / "config.json";

@@ -1,7 +1,5 @@
 #include "trainer/model/names.h"
 
-#include <algorithm>
-
 #include <c10/util/Exception.h>
 
 namespace sterna::model {
@@ -67,11 +65,6 @@ FamilyNames gpt2() {
 }
 
 }  // namespace
-
-bool is_family(const std::string& family) {
-  constexpr std::string_view kFamilies[] = {"llama", "mistral", "qwen2", "qwen3", "opt", "gpt2"};
-  return std::find(std::begin(kFamilies), std::end(kFamilies), family) != std::end(kFamilies);
-}
 
 const FamilyNames& names_of(const std::string& family) {
   TORCH_CHECK(is_family(family), "no decoder family '", family, "'");
