@@ -1,18 +1,31 @@
-# The shared precompiled header: one per build tree, reused by every target that has TORCH.
-add_library(sterna_pch STATIC ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
-target_precompile_headers(sterna_pch PRIVATE ${PROJECT_SOURCE_DIR}/cmake/pch.h)
-target_compile_options(sterna_pch PRIVATE ${STERNA_COMPILE_OPTIONS})
-target_include_directories(sterna_pch PUBLIC ${PROJECT_SOURCE_DIR})
-target_link_libraries(sterna_pch PUBLIC sterna::torch)
+# The shared precompiled headers: one for programs and one for tests, each built once and reused by
+# every target that has TORCH.
+function(sterna_pch target header)
+  add_library(${target} STATIC ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
+  target_precompile_headers(${target} PRIVATE ${PROJECT_SOURCE_DIR}/cmake/${header})
+  target_compile_options(${target} PRIVATE ${STERNA_COMPILE_OPTIONS} ${ARGN})
+  target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${target} PUBLIC sterna::torch)
+endfunction()
+sterna_pch(sterna_pch pch.h)
+# Half of a test's compile time at -O2 is the optimizer, for code that runs once.
+set(STERNA_TEST_OPTIONS $<$<CONFIG:Release>:-O1>)
+sterna_pch(sterna_test_pch test_pch.h ${STERNA_TEST_OPTIONS})
+target_link_libraries(sterna_test_pch PUBLIC GTest::gtest)
 
+# sterna_compile(<target> <torch> [<pch>]): flags, include folder and, with torch, a shared header.
 function(sterna_compile target torch)
+  set(pch sterna_pch)
+  if(ARGC GREATER 2)
+    set(pch ${ARGV2})
+  endif()
   target_compile_options(${target} PRIVATE
     "$<$<COMPILE_LANGUAGE:CXX>:${STERNA_COMPILE_OPTIONS}>"
     "$<$<COMPILE_LANGUAGE:CUDA>:${STERNA_CUDA_OPTIONS}>")
   target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
   if(torch)
     target_link_libraries(${target} PUBLIC sterna::torch)
-    target_precompile_headers(${target} REUSE_FROM sterna_pch)
+    target_precompile_headers(${target} REUSE_FROM ${pch})
   endif()
 endfunction()
 
@@ -81,10 +94,10 @@ function(sterna_test name)
       if(name MATCHES "^(quant|distill|kvcache|dist|model|export|eval|run|cli)$")
         set(torch ON)
       endif()
-      sterna_compile(${program} ${torch})
+      sterna_compile(${program} ${torch} sterna_test_pch)
       # -fPIE would not match the precompiled header, which then is parsed again.
       set_target_properties(${program} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-      target_compile_options(${program} PRIVATE -fPIC)
+      target_compile_options(${program} PRIVATE -fPIC ${STERNA_TEST_OPTIONS})
       target_link_libraries(${program} PRIVATE ${library} sterna_test_paths GTest::gtest_main)
       if(label STREQUAL golden AND TARGET sterna::io)
         target_link_libraries(${program} PRIVATE sterna::io)  # reads the reference sets
