@@ -88,7 +88,7 @@ def add_tokenizer(w, vocab):
     w.add_token_list(tokens)
     w.add_token_types([1] * (vocab - 1) + [3])
     w.add_token_merges(["a b"])
-    w.add_bos_token_id(1)
+    w.add_bos_token_id(vocab - 1)  # a control token: transformers would cut every other one out of the text
     w.add_eos_token_id(vocab - 1)
 
 
