@@ -4,8 +4,11 @@
 The baseline that Sterna's step is measured against: teacher in bf16 without gradient, student with
 fp32 masters under bf16 autocast whose block linears fake-quantize their weight in every forward
 (asymmetric, straight-through), KL divergence on whole logits, AdamW, clipping at 1.0.
+--qat torchao takes torchao's linears for the fake quantization, --compile puts torch.compile
+around both models and the loss.
 
-Needs torch, transformers 4.57, gguf (scripts/peers/setup). Example:
+Needs torch, transformers 4.57, gguf (scripts/peers/setup). kd_step_compare.py runs it side by side
+with `sterna train`. Example:
   ~/.cache/sterna/peers/bin/python scripts/peers/kd_step.py --model MODEL.gguf --steps 3
 """
 
@@ -38,7 +41,14 @@ class FakeQuantLinear(torch.nn.Linear):
         return F.linear(x, self.quantized(), self.bias)
 
 
-def quantize_blocks(model, bits, group):
+def quantize_blocks(model, bits, group, qat):
+    if qat == "torchao":
+        from torchao.quantization import quantize_
+        from torchao.quantization.qat import IntxFakeQuantizeConfig, QATConfig
+
+        weight = IntxFakeQuantizeConfig(getattr(torch, f"uint{bits}"), group_size=group, is_symmetric=False)
+        quantize_(model.model.layers, QATConfig(weight_config=weight, step="prepare"))
+        return
     FakeQuantLinear.bits, FakeQuantLinear.group = bits, group
     for layer in model.model.layers:
         for module in layer.modules():
@@ -56,18 +66,22 @@ def load(path, dtype):
     return AutoModelForCausalLM.from_pretrained(path, **options)
 
 
-def step(student, teacher, optimizer, tokens, autocast):
-    with torch.no_grad():
-        taught = teacher(tokens, use_cache=False).logits
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        logits = student(tokens, use_cache=False).logits
+def divergence(logits, taught):
     vocab = logits.size(-1)
-    loss = F.kl_div(
+    return F.kl_div(
         F.log_softmax(logits.float().view(-1, vocab), -1),
         F.log_softmax(taught.float().view(-1, vocab), -1),
         reduction="batchmean",
         log_target=True,
     )
+
+
+def step(student, teacher, optimizer, tokens, autocast):
+    with torch.no_grad():
+        taught = teacher(tokens, use_cache=False).logits
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        logits = student(tokens, use_cache=False).logits
+    loss = divergence(logits, taught)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
     optimizer.step()
@@ -84,6 +98,8 @@ def parse():
     parser.add_argument("--bits", type=int, default=3)
     parser.add_argument("--group", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--qat", choices=["own", "torchao"], default="own")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--dtype", choices=["bf16", "fp32"], default="bf16")
     return parser.parse_args()
 
@@ -95,8 +111,11 @@ def main():
     autocast = args.dtype == "bf16"
     teacher = load(args.model, torch.bfloat16 if autocast else torch.float32).eval()
     student = load(args.model, torch.float32).train()
-    quantize_blocks(student, args.bits, args.group)
+    quantize_blocks(student, args.bits, args.group, args.qat)
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-5, weight_decay=0.0)
+    if args.compile:
+        global divergence
+        student, teacher, divergence = map(torch.compile, (student, teacher, divergence))
     tokens = torch.randint(0, student.config.vocab_size, (args.batch, args.length))
     rows = []
     for index in range(args.steps + 1):
@@ -110,7 +129,7 @@ def main():
     median = sorted(row["seconds"] for row in rows[1:])[(len(rows) - 1) // 2]
     print(json.dumps({
         "format": 1,
-        "peer": f"torch {torch.__version__} eager + transformers",
+        "peer": f"torch {torch.__version__} {'compiled' if args.compile else 'eager'} + transformers, {args.qat} QAT",
         "tokens_per_step": tokens.numel(),
         "tokens_per_second": tokens.numel() / median,
         "best_tokens_per_second": tokens.numel() / best,
