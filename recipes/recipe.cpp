@@ -131,7 +131,11 @@ Section Recipe::root() {
 }
 
 Section Recipe::section(std::string_view name) {
-  return root().sub(name);
+  const Section top = root();
+  const Value* written = state_->written.find(name);
+  if (written != nullptr && !written->is(Value::Kind::kTable))
+    top.fail(name, expected_table(*written));
+  return top.sub(name);
 }
 
 void Recipe::ignore(std::string_view table) {

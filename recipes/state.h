@@ -25,6 +25,9 @@ std::string join_key(std::string_view table, std::string_view name);
 /// Every scalar, list of scalars and empty table below `value`, by its full key.
 std::map<std::string, std::string> flat(const Value& value);
 
+/// "expected a table, found 3; ...", for a key that has keys of its own.
+std::string expected_table(const Value& found);
+
 /// One line for each written key that nobody asked for, or "".
 std::string unknown_keys(const RecipeState& state);
 

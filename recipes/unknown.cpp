@@ -40,7 +40,12 @@ class Finder {
       return;
     if (resolved == nullptr && !state_.touched.contains(key))
       return complain(written, key);
-    if (written.is(Value::Kind::kTable)) {
+    const bool is_table = written.is(Value::Kind::kTable);
+    // A component may be written as its name alone; whoever built it has looked at that.
+    if (!is_table && resolved != nullptr && resolved->is(Value::Kind::kTable) &&
+        resolved->find("name") == nullptr)
+      return add(written, "'" + key + "': " + expected_table(written));
+    if (is_table) {
       // Section::tables() takes a single table for a list of one.
       if (resolved != nullptr && resolved->is(Value::Kind::kList))
         resolved = resolved->items.empty() ? nullptr : &resolved->items.front();
@@ -62,8 +67,12 @@ class Finder {
   }
 
   void complain(const Value& written, const std::string& key) {
+    add(written, "unknown key '" + key + "'" + remedy(key));
+  }
+
+  void add(const Value& written, const std::string& what) {
     report_ += report_.empty() ? "" : "\n";
-    report_ += written.place.text() + ": unknown key '" + key + "'" + remedy(key);
+    report_ += written.place.text() + ": " + what;
   }
 
   std::string remedy(const std::string& key) const {
@@ -84,6 +93,10 @@ class Finder {
 };
 
 }  // namespace
+
+std::string expected_table(const Value& found) {
+  return "expected a table, found " + inline_text(found) + "; set one of the keys below it";
+}
 
 std::string unknown_keys(const RecipeState& state) {
   return Finder(state).report();

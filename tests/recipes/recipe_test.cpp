@@ -34,6 +34,21 @@ TEST(Recipe, EveryUnknownKeyIsReportedAtOnce) {
             "r.toml:4:1: unknown key 'part.knid'; did you mean 'part.kind'?");
 }
 
+TEST(Recipe, AValueWhereATableBelongsIsNotPassedOver) {
+  EXPECT_EQ(build_error("part = 'gear'\n"),
+            "r.toml:1:1: 'part': expected a table, found \"gear\"; set one of the keys below it");
+  EXPECT_EQ(build_error("[part]\nkind = 'peg'\n", {"part=3"}),
+            "command line: 'part': expected a table, found 3; set one of the keys below it");
+  EXPECT_EQ(build_error("[[part]]\nkind = 'peg'\n"),
+            "r.toml:1:3: 'part': expected a table, found [{ kind = \"peg\" }]; set one of the keys "
+            "below it");
+  Recipe recipe = Recipe::parse("[kd]\ninner = 4\n", "r.toml");
+  int64_t x = 0;
+  recipe.section("kd").sub("inner")("x", x, "");
+  EXPECT_EQ(error_of([&] { recipe.reject_unknown(); }),
+            "r.toml:2:1: 'kd.inner': expected a table, found 4; set one of the keys below it");
+}
+
 TEST(Recipe, AnUnknownTableIsReportedOnceAndNotKeyByKey) {
   EXPECT_EQ(build_error("[part]\nkind = 'peg'\n[prat]\na = 1\nb = 2\n"),
             "r.toml:3:2: unknown key 'prat'; did you mean 'part'?");
