@@ -61,6 +61,21 @@ TEST_F(Signals, SigtermBetweenStepsSavesTheLastCompleteOneAndTheRunIsContinuedTo
   EXPECT_EQ(hashes("stopped", last), hashes("straight", last));
 }
 
+TEST_F(Signals, SigtermInTheFirstStepOfFewerBitsIsContinuedToTheSameWeights) {
+  // A stage ends behind step 1, and step 2 is long.
+  const std::vector<std::string> more{
+      "quant.stage=[{ until = 1, weight = { name = "
+      "\"affine_learned\", bits = 4, group = 4 } }]",
+      "train.accumulate=150",
+      "train.checkpoint_every=0",
+      "train.steps=2"};
+  ASSERT_NO_FATAL_FAILURE(stop_at("weights are rounded anew", 50ms, more));
+  ASSERT_EQ(checkpoints("stopped"), std::vector<std::string>{"step-1"});
+  ASSERT_NO_FATAL_FAILURE(resume(more));
+  ASSERT_EQ(train("straight", more), 0) << output_;
+  EXPECT_EQ(hashes("stopped", "step-2"), hashes("straight", "step-2"));
+}
+
 /// Evaluations that last for a second, one window at a time.
 std::vector<std::string> long_evaluation(const std::filesystem::path& text) {
   return {"eval.text=" + text.string(), "eval.window=8", "eval.batch=1", "train.steps=4"};

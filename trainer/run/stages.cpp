@@ -136,6 +136,9 @@ void enter_quant_stage(Run& run) {
   const int64_t step = run.state.step;
   if (step == 0 || plan.stage_at(step) == plan.stage_at(step - 1))
     return;
+  // A checkpoint of this step is read with the quantizers that trained it. Behind the change it
+  // could only be written with the new ones, at the first signal for example.
+  save(run);
   change_plan(run, step, /*init=*/true);
   run.progress.line("step " + std::to_string(step) + ": weights are rounded anew, to " +
                     short_number(run.session.student->bits_per_weight(), 3) + " bits");
