@@ -1,6 +1,7 @@
 #include "trainer/run/summary.h"
 
 #include <filesystem>
+#include <map>
 #include <sstream>
 #include <unistd.h>
 
@@ -52,6 +53,27 @@ TEST_F(Summary, TextHoldsEveryFigureAndADashForWhatWasNotMeasured) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
   write("ptq.a.json", R"({"cell": "ptq", "text": "a", "ppl": 90.5})");
   EXPECT_NE(summary_text(read_summary(folder_)).find(" -"), std::string::npos);
+}
+
+TEST_F(Summary, LeavesFilesThatAreNoEvaluationOfTheRunAlone) {
+  write("ptq.a.json", R"({"cell": "ptq", "text": "a", "ppl": 90})");
+  const std::map<std::string, std::string> foreign = {
+      {"cut.json", "{\"cell\": \"pt"},
+      {"list.json", "[1]"},
+      {"mine.json", R"({"format": 1, "ppl": 3, "text": "a"})"},
+      {"other.json", R"({"cell": "step-abc", "text": "a", "ppl": 3})"},
+      {"signed.json", R"({"cell": "step--4", "text": "a", "ppl": 3})"},
+      {"far.json", R"({"cell": "step-99999999999999999999", "text": "a", "ppl": 3})"},
+      {"types.json", R"({"cell": "ptq", "text": "a", "ppl": 3, "samples": [1]})"}};
+  for (const auto& [name, text] : foreign)
+    write(name, text);
+  write("step-9.a.json", R"({"cell": "step-9", "text": "a", "ppl": 40})");
+  drop_evaluations_behind(folder_, "ptq");
+  EXPECT_FALSE(fs::exists(folder_ / "eval/step-9.a.json"));
+  for (const auto& [name, text] : foreign)
+    EXPECT_TRUE(fs::exists(folder_ / "eval" / name)) << name;
+  ASSERT_EQ(read_summary(folder_).size(), 1u);
+  EXPECT_EQ(read_summary(folder_)[0].cells.size(), 1u);
 }
 
 TEST_F(Summary, AFigureStandsInItsTextsColumnWhereAStageLacksAnother) {

@@ -7,10 +7,10 @@
 
 #include "trainer/eval/continue.h"
 #include "trainer/io/atomic_file.h"
-#include "trainer/io/json.h"
 #include "trainer/io/sha256.h"
 #include "trainer/run/log.h"
 #include "trainer/run/signals.h"
+#include "trainer/run/summary.h"
 
 namespace sterna::run {
 namespace {
@@ -41,8 +41,10 @@ std::string conditions_of(const Settings& s, const eval::EvalText& text) {
 
 /// A file that an earlier program wrote does not say: it counts as measured as today.
 bool measured_so(const std::filesystem::path& file, const std::string& conditions) {
-  return std::filesystem::exists(file) &&
-         io::read_json(file).value("conditions", conditions) == conditions;
+  if (!std::filesystem::exists(file))
+    return false;
+  const nlohmann::json evaluation = evaluation_in(file);
+  return !evaluation.is_null() && evaluation.value("conditions", conditions) == conditions;
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "trainer/run/summary.h"
 
 #include <algorithm>
+#include <charconv>
 #include <iomanip>
 #include <limits>
 #include <sstream>
@@ -18,13 +19,20 @@ using nlohmann::json;
 
 constexpr int kStageWidth = 18;
 
+constexpr int64_t kNoStage = -4;
+
 /// Stages in the order in which a run goes through them; steps by number.
 int64_t rank_of(const std::string& cell) {
   if (cell == "full-precision")
     return -3;
   if (cell == "ptq")
     return -2;
-  return cell.starts_with("step-") ? std::stoll(cell.substr(5)) : -1;
+  if (cell == "blockwise")
+    return -1;
+  int64_t step = kNoStage;
+  if (cell.starts_with("step-"))
+    std::from_chars(cell.data() + 5, cell.data() + cell.size(), step);
+  return step >= 0 && cell == "step-" + std::to_string(step) ? step : kNoStage;
 }
 
 std::string fixed(double value, int digits) {
@@ -119,7 +127,17 @@ SummaryRow::Cell cell_of(const json& evaluation) {
   return cell;
 }
 
-std::vector<fs::path> evaluations_of(const fs::path& run_folder) {
+bool is_evaluation(const json& object) {
+  try {
+    const SummaryRow row = row_of(object);
+    const SummaryRow::Cell cell = cell_of(object);
+    return rank_of(row.stage) != kNoStage && !cell.text.empty();
+  } catch (const json::exception&) {
+    return false;
+  }
+}
+
+std::vector<fs::path> files_of(const fs::path& run_folder) {
   std::vector<fs::path> files;
   if (fs::exists(run_folder / "eval"))
     for (const auto& entry : fs::directory_iterator(run_folder / "eval"))
@@ -151,17 +169,26 @@ std::string summary_text(const std::vector<SummaryRow>& rows) {
   return out.str();
 }
 
+json evaluation_in(const fs::path& file) {
+  json object = json::parse(io::read_text(file), nullptr, /*allow_exceptions=*/false);
+  return is_evaluation(object) ? object : json();
+}
+
 void drop_evaluations_behind(const fs::path& run_folder, const std::string& cell) {
-  for (const fs::path& file : evaluations_of(run_folder))
-    if (rank_of(json::parse(io::read_text(file)).value("cell", "")) > rank_of(cell))
+  for (const fs::path& file : files_of(run_folder)) {
+    const json evaluation = evaluation_in(file);
+    if (!evaluation.is_null() && rank_of(evaluation["cell"]) > rank_of(cell))
       fs::remove(file);
+  }
 }
 
 std::vector<SummaryRow> read_summary(const fs::path& run_folder) {
   std::vector<SummaryRow> rows;
-  for (const fs::path& file : evaluations_of(run_folder)) {
-    const json evaluation = json::parse(io::read_text(file));
-    const std::string stage = evaluation.value("cell", "");
+  for (const fs::path& file : files_of(run_folder)) {
+    const json evaluation = evaluation_in(file);
+    if (evaluation.is_null())
+      continue;
+    const std::string stage = evaluation["cell"];
     auto row = std::find_if(
         rows.begin(), rows.end(), [&](const SummaryRow& each) { return each.stage == stage; });
     if (row == rows.end())

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 namespace sterna::run {
 
 /// What one stage of a run is worth, as eval/*.json holds it.
@@ -29,12 +31,17 @@ struct SummaryRow {
 /// compare.
 std::string summary_text(const std::vector<SummaryRow>& rows);
 
+/// What a file below eval/ holds; null where it is damaged or no evaluation of a run's stage.
+nlohmann::json evaluation_in(const std::filesystem::path& file);
+
 /// Removes the evaluations of a run folder that come behind this stage: after falling back to an
-/// older checkpoint they are those of another future.
+/// older checkpoint they are those of another future. Files that evaluation_in() does not know
+/// stay.
 /// @param cell  as in eval/*.json: "ptq", "blockwise", "step-40"
 void drop_evaluations_behind(const std::filesystem::path& run_folder, const std::string& cell);
 
-/// Rows of the evaluations that a run folder holds, in the order of its stages.
+/// Rows of the evaluations that a run folder holds, in the order of its stages; other files below
+/// eval/ are left out.
 std::vector<SummaryRow> read_summary(const std::filesystem::path& run_folder);
 
 }  // namespace sterna::run
