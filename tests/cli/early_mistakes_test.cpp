@@ -34,6 +34,12 @@ TEST_F(EarlyMistakes, OfTheQuantizersPlan) {
              "command line: 'train.freeze': 'model.embed_token' matches no parameter");
 }
 
+TEST_F(EarlyMistakes, AValueForAWholeTable) {
+  for (const char* wrong :
+       {"quant=twn", "kd=gt", "train=3", "eval=text.txt", "export=dense", "run=3"})
+    EXPECT_HAS(error_of({wrong}), "': expected a table, found ");
+}
+
 TEST_F(EarlyMistakes, OfTexts) {
   EXPECT_HAS(error_of({"eval.text=" + path("none.txt"), "eval.window=16"}),
              "none.txt: cannot be opened");
@@ -85,6 +91,22 @@ TEST_F(EarlyMistakes, OfTheTeachersTokenizer) {
   EXPECT_HAS(error_of({"teacher.path=" + path("teacher"), "kd.loss=gt"}), "model.safetensors");
 }
 
+TEST_F(EarlyMistakes, ATokenizerThatTheEmbeddingIsTooSmallFor) {
+  std::string config = tests::read_file(folder_ / "model/config.json");
+  config.replace(config.find("257", config.find("vocab_size")), 3, "256");
+  tests::write_file(folder_ / "model/config.json", config);
+  const std::string wanted =
+      path("model") + ": the tokenizer has 257 tokens, the embedding only 256 rows";
+  EXPECT_HAS(error_of({}), wanted);
+  for (const std::vector<std::string>& verb : std::vector<std::vector<std::string>>{
+           {"eval", path("model"), "eval.text=" + path("text.txt"), "eval.window=16"},
+           {"generate", path("model"), "--prompt", "a"},
+           {"quantize", path("model"), "--out", path("q"), "quant.weight=twn"}}) {
+    EXPECT_EQ(sterna(verb), kUserError) << verb.front();
+    EXPECT_HAS(err_, wanted);
+  }
+}
+
 TEST_F(EarlyMistakes, OfTheRunFolder) {
   tests::write_file(folder_ / "file", "x");
   EXPECT_HAS(error_of({"run.dir=" + path("file")}), "cannot create the run folder");
@@ -92,6 +114,8 @@ TEST_F(EarlyMistakes, OfTheRunFolder) {
   EXPECT_HAS(error_of({}), "holds a run already");
   EXPECT_EQ(sterna(training("fresh", {"--resume"})), kUserError);
   EXPECT_HAS(err_, "no run to resume");
+  EXPECT_FALSE(fs::exists(folder_ / "runs/fresh"));
+  EXPECT_HAS(error_of({"run.name=''"}), "command line: 'run.name': is empty");
 }
 
 TEST_F(EarlyMistakes, OfAPlanForQuantize) {

@@ -53,7 +53,7 @@ Job prepare(const Invocation& typed,
   Job job;
   const recipes::Section section = recipe.section("eval");
   job.model = open_checkpoint(typed.paths.front(), streams);
-  const auto tokenizer = text::open_tokenizer(job.model.tokenizer_path);
+  const auto tokenizer = model::open_tokenizer(job.model);
   job.texts = recipes::blame_on(
       section, "text", [&] { return eval::read_texts(config, *tokenizer, job.model.config); });
   if (config.reference.empty())

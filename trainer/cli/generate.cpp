@@ -5,6 +5,7 @@
 #include "quant/scale.h"
 #include "trainer/cli/checkpoint.h"
 #include "trainer/eval/continue.h"
+#include "trainer/model/same_tokens.h"
 
 namespace sterna::cli {
 namespace {
@@ -28,7 +29,7 @@ int run(const Invocation& typed, Streams streams) {
     throw recipes::UserError("--dtype: expected fp32 or bf16, found '" + dtype + "'");
   const eval::Sampling sampling = read_sampling(typed);
   const model::CheckpointInfo info = open_checkpoint(typed.paths.front(), streams);
-  const auto tokenizer = text::open_tokenizer(info.tokenizer_path);
+  const auto tokenizer = model::open_tokenizer(info);
   const auto prompt = eval::prompt_ids(*tokenizer, typed.text("prompt"), typed.has("chat"));
   eval::require_prompt(prompt, info.config);
   const model::Decoder decoder = model::load_decoder(info, quant::parse_dtype(dtype));

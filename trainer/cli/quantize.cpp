@@ -9,6 +9,7 @@
 #include "trainer/model/plan_fits.h"
 #include "trainer/model/ptq.h"
 #include "trainer/model/quantizers.h"
+#include "trainer/model/same_tokens.h"
 
 namespace sterna::cli {
 namespace {
@@ -61,7 +62,7 @@ Settings read_settings(const Invocation& typed) {
 
 /// The text's first ids as int64 [S, T].
 at::Tensor calibration(const model::PtqConfig& ptq, const model::CheckpointInfo& info) {
-  const auto tokenizer = text::open_tokenizer(info.tokenizer_path);
+  const auto tokenizer = model::open_tokenizer(info);
   data::EvalTextOptions options;
   options.text = {ptq.text};
   const std::vector<int32_t> ids = data::read_eval_ids(options, *tokenizer);
@@ -75,11 +76,6 @@ at::Tensor calibration(const model::PtqConfig& ptq, const model::CheckpointInfo&
     throw recipes::UserError("ptq.seq_len = " + std::to_string(ptq.seq_len) +
                              ": the model is made for at most " +
                              std::to_string(info.config.max_positions) + " positions");
-  for (int64_t i = 0; i < samples * ptq.seq_len; ++i)
-    if (ids[static_cast<size_t>(i)] >= info.config.vocab)
-      throw recipes::UserError(info.path.string() + ": its tokenizer gives id " +
-                               std::to_string(ids[static_cast<size_t>(i)]) +
-                               ", beyond the embedding's rows");
   return at::tensor(at::ArrayRef<int32_t>(ids.data(), static_cast<size_t>(samples * ptq.seq_len)),
                     at::kLong)
       .view({samples, ptq.seq_len});
@@ -121,6 +117,8 @@ int run(const Invocation& typed, Streams streams) {
                              ": exists already; choose another folder or remove it");
   const Settings settings = read_settings(typed);
   const model::CheckpointInfo info = open_checkpoint(typed.paths.front(), streams);
+  if (text::has_tokenizer(info.tokenizer_path))
+    model::open_tokenizer(info);  // goes into the export, so it must fit
   model::Decoder shapes(info.config, at::kFloat);
   model::require_plan_fits(settings.plan, shapes);
   exporter::ExportSource source = exporter::open_source(info);

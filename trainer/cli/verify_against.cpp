@@ -7,6 +7,7 @@
 #include "recipes/blame.h"
 #include "trainer/cli/checkpoint.h"
 #include "trainer/export/certify.h"
+#include "trainer/model/same_tokens.h"
 #include "trainer/run/deliver.h"
 
 namespace sterna::cli {
@@ -38,7 +39,7 @@ int verify_against(const Invocation& typed, Streams streams) {
   const auto wanted = recipe.section("verify").read<run::VerifyConfig>();
   recipe.reject_unknown();
   const model::CheckpointInfo trained = open_checkpoint(against, streams);
-  const auto tokenizer = text::open_tokenizer(trained.tokenizer_path);
+  const auto tokenizer = model::open_tokenizer(trained);
   const auto ids = recipes::at_its_key(
       recipe, [&] { return run::read_verify_ids(wanted, *tokenizer, trained.config); });
   const exporter::ExportSource source = exporter::open_source(trained);

@@ -10,6 +10,17 @@ constexpr const char* kRemedy =
 
 }  // namespace
 
+std::unique_ptr<text::Tokenizer> open_tokenizer(const CheckpointInfo& checkpoint) {
+  auto tokenizer = text::open_tokenizer(checkpoint.tokenizer_path);
+  if (tokenizer->vocab_size() > checkpoint.config.vocab)
+    throw recipes::UserError(checkpoint.path.string() + ": the tokenizer has " +
+                             std::to_string(tokenizer->vocab_size()) +
+                             " tokens, the embedding only " +
+                             std::to_string(checkpoint.config.vocab) +
+                             " rows; put the tokenizer beside it that it was trained with");
+  return tokenizer;
+}
+
 void require_same_tokens(const CheckpointInfo& checkpoint,
                          const text::Tokenizer& tokenizer,
                          const CheckpointInfo& other,

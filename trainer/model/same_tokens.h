@@ -1,11 +1,16 @@
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "trainer/model/load.h"
 #include "trainer/text/tokenizer.h"
 
 namespace sterna::model {
+
+/// The tokenizer of a checkpoint.
+/// @throws recipes::UserError  where it has more tokens than the embedding has rows
+std::unique_ptr<text::Tokenizer> open_tokenizer(const CheckpointInfo& checkpoint);
 
 /// Refuses two checkpoints whose logits cannot be compared: vocabularies of two sizes, or
 /// tokenizers by which one id stands for two different tokens. Tokenizers of one fingerprint are

@@ -7,8 +7,8 @@
 #include "trainer/export/certify.h"
 #include "trainer/export/export.h"
 #include "trainer/io/atomic_file.h"
+#include "trainer/model/same_tokens.h"
 #include "trainer/run/signals.h"
-#include "trainer/text/tokenizer.h"
 
 namespace sterna::run {
 namespace {
@@ -120,7 +120,7 @@ Delivery deliver(recipes::Recipe& recipe, const fs::path& run_folder, const fs::
   const exporter::Certificate certificate = prove(*format, trained, fresh, delivery);
   SignalWatch::check();
   const auto wanted = recipe.section("verify").read<VerifyConfig>();
-  const auto tokenizer = text::open_tokenizer(trained.tokenizer_path);
+  const auto tokenizer = model::open_tokenizer(trained);
   const auto ids = read_verify_ids(wanted, *tokenizer, trained.config);
   const double kld = divergence(wanted, ids, model::inspect(fresh), trained);
   exporter::write_certificate(fresh, certificate, kld < 0 ? nlohmann::json() : nlohmann::json(kld));

@@ -7,6 +7,7 @@
 #include "trainer/model/adapters.h"
 #include "trainer/model/identity.h"
 #include "trainer/model/quantizers.h"
+#include "trainer/model/same_tokens.h"
 #include "trainer/run/deliver.h"
 #include "trainer/run/session_checks.h"
 
@@ -72,8 +73,8 @@ void open_checkpoints(recipes::Recipe& recipe, Session& session) {
   const Settings& s = session.settings;
   const recipes::Section model = recipe.section("model");
   session.source = open_checkpoint(model, s.model.path, session);
-  session.tokenizer = recipes::blame_on(
-      model, "path", [&] { return text::open_tokenizer(session.source.tokenizer_path); });
+  session.tokenizer =
+      recipes::blame_on(model, "path", [&] { return model::open_tokenizer(session.source); });
   const bool self = s.teacher.path.empty() || s.teacher.path == s.model.path;
   session.teacher_source =
       self ? session.source : open_checkpoint(recipe.section("teacher"), s.teacher.path, session);

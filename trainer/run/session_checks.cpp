@@ -27,13 +27,6 @@ void require_positions(const Settings& s, const model::CheckpointInfo& source) {
     require_positions(source, "eval.window", s.eval.window);
 }
 
-void require_embedding(const model::CheckpointInfo& source, const text::Tokenizer& tokenizer) {
-  if (tokenizer.vocab_size() > source.config.vocab)
-    throw UserError("model.path: " + source.path.string() + ": the tokenizer has " +
-                    std::to_string(tokenizer.vocab_size()) + " tokens, the embedding only " +
-                    std::to_string(source.config.vocab) + " rows");
-}
-
 void require_same_blocks(const std::string& what,
                          const model::DecoderConfig& student,
                          const model::DecoderConfig& teacher) {
@@ -116,7 +109,6 @@ void require_stages(const Session& session, model::Decoder& shapes) {
 
 void require_fitting_models(const Session& session) {
   const Settings& s = session.settings;
-  require_embedding(session.source, *session.tokenizer);
   require_positions(s, session.source);
   require_prompts(session);
   if (session.needs_teacher) {

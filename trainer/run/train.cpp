@@ -47,6 +47,16 @@ bool deliver_run(recipes::Recipe& recipe,
   }
 }
 
+/// What can be refused before a folder is made for it.
+fs::path place_of_run(recipes::Recipe& recipe, const RunConfig& run, bool resuming) {
+  if (run.name.empty())
+    recipe.section("run").fail("name", "is empty; every run has a folder");
+  const fs::path place = fs::path(run.dir) / run.name;
+  if (resuming && !fs::exists(place / "recipe.toml"))
+    throw recipes::UserError(place.string() + ": no run to resume (no recipe.toml)");
+  return place;
+}
+
 void announce(Run& run) {
   for (const std::string& remark : run.session.remarks)
     run.progress.line(remark);
@@ -58,8 +68,7 @@ void announce(Run& run) {
 
 TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
   auto session = std::make_unique<Session>(open_session(recipe));
-  const RunConfig& place = session->settings.run;
-  const RunFolder folder(fs::path(place.dir) / place.name);
+  const RunFolder folder(place_of_run(recipe, session->settings.run, options.resume));
   require_folder(recipe, folder, options.resume);
   load_models(*session);
   Progress progress(options.out, options.columns);
