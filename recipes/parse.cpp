@@ -1,6 +1,8 @@
 #include "recipes/parse.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <optional>
@@ -103,9 +105,11 @@ Value parse_plain(const std::string& text, const std::string& origin) {
 
 std::string read_file(const fs::path& path, const std::string& asked_by) {
   std::error_code ignored;
+  const bool folder = fs::is_directory(path, ignored);
   std::ifstream in(path, std::ios::binary);
-  if (fs::is_directory(path, ignored) || !in)
-    throw RecipeError(asked_by + path.string() + ": cannot open recipe");
+  if (folder || !in)
+    throw RecipeError(asked_by + path.string() + ": cannot open recipe (" +
+                      (folder ? "it is a folder" : std::strerror(errno)) + "); check the path");
   return {std::istreambuf_iterator<char>(in), {}};
 }
 

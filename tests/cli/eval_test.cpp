@@ -128,6 +128,7 @@ TEST_F(Eval, MistakesShowBeforeWeightsAreRead) {
     return err_;
   };
   EXPECT_HAS(error_of({}), "model.safetensors");
+  EXPECT_HAS(error_of({"--json", path("none/x.json")}), "none/x.json");
   EXPECT_HAS(error_of({"eval.text=" + path("none.txt")}), "none.txt: cannot be opened");
   EXPECT_HAS(error_of({"eval.text=" + path("short.txt")}), "at least two are needed");
   EXPECT_HAS(error_of({"eval.text=['" + path("text.txt") + "', '" + path("same/text.txt") + "']"}),

@@ -106,10 +106,12 @@ TEST_F(Include, CyclesAndMissingFilesAreErrors) {
             std::string::npos);
   EXPECT_NE(error_of([&] { load("self.toml"); }).find(at("self.toml") + ":2:"), std::string::npos);
   EXPECT_EQ(error_of([&] { load("gone.toml"); }),
-            at("gone.toml") + ":1:12: 'include': " + at("none.toml") + ": cannot open recipe");
+            at("gone.toml") + ":1:12: 'include': " + at("none.toml") +
+                ": cannot open recipe (No such file or directory); check the path");
   EXPECT_EQ(error_of([&] { load("wrong.toml"); }),
             at("wrong.toml") + ":1:1: 'include': expected a list of recipe files");
-  EXPECT_EQ(error_of([&] { load("parts"); }), at("parts") + ": cannot open recipe");
+  EXPECT_EQ(error_of([&] { load("parts"); }),
+            at("parts") + ": cannot open recipe (it is a folder); check the path");
 }
 
 TEST_F(Include, OneFileMayBeIncludedByTwo) {

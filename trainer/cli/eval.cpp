@@ -1,5 +1,7 @@
 #include <iomanip>
+#include <optional>
 #include <ostream>
+#include <span>
 
 #include <nlohmann/json.hpp>
 
@@ -69,12 +71,12 @@ Job prepare(const Invocation& typed,
 }
 
 /// One object for one text, JSON lines for several.
-void write_json(const std::filesystem::path& file,
-                const std::vector<nlohmann::ordered_json>& results) {
+void write_json(io::AtomicFile& file, const std::vector<nlohmann::ordered_json>& results) {
   std::string lines;
   for (const nlohmann::ordered_json& result : results)
     lines += result.dump(results.size() == 1 ? 2 : -1) + "\n";
-  io::write_atomically(file, lines);
+  file.write(std::as_bytes(std::span(lines)));
+  file.commit();
 }
 
 int run(const Invocation& typed, Streams streams) {
@@ -83,6 +85,9 @@ int run(const Invocation& typed, Streams streams) {
   const Job job =
       recipes::at_its_key(recipe, [&] { return prepare(typed, recipe, config, streams); });
   const at::ScalarType dtype = quant::parse_dtype(config.dtype);
+  std::optional<io::AtomicFile> json;
+  if (typed.has("json"))
+    json.emplace(typed.text("json"));  // a folder that is not there shows before the work
   const model::Decoder decoder = model::load_decoder(job.model, dtype);
   std::optional<model::Decoder> reference;
   if (job.reference)
@@ -96,8 +101,8 @@ int run(const Invocation& typed, Streams streams) {
     results.push_back(
         eval::to_json(result, {{"text", text.name}, {"bos", config.bos}, {"dtype", config.dtype}}));
   }
-  if (typed.has("json"))
-    write_json(typed.text("json"), results);
+  if (json)
+    write_json(*json, results);
   return kDone;
 }
 

@@ -40,7 +40,8 @@ std::unique_ptr<Format> format_of(const fs::path& folder, std::string& name) {
     }
   }
   throw recipes::UserError(folder.string() +
-                           ": holds neither sterna.json nor model.safetensors, so it is no export");
+                           ": holds neither sterna.json nor model.safetensors, so it is no export; "
+                           "give the folder that `sterna export` or a run's export made");
 }
 
 /// Gathers differences while walking through an export.

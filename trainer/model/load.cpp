@@ -56,7 +56,7 @@ void check_complete(const std::vector<Parameter>& expected, const WeightSource& 
     } else if (source.shape(p.name) != p.shape) {
       throw io::FileError(where + ": tensor " + p.name + " has shape " +
                           shape_text(source.shape(p.name)) + ", the configuration asks for " +
-                          shape_text(p.shape));
+                          shape_text(p.shape) + "; take config.json and weights of one model");
     }
   }
   if (tied)

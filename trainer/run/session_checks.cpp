@@ -14,7 +14,8 @@ void require_positions(const model::CheckpointInfo& source, const char* key, int
   if (source.config.max_positions > 0 && seq_len > source.config.max_positions)
     throw UserError(std::string(key) + ": " + std::to_string(seq_len) + " tokens, but " +
                     source.path.string() + " was made for at most " +
-                    std::to_string(source.config.max_positions) + " positions");
+                    std::to_string(source.config.max_positions) +
+                    " positions; set it to that or less");
 }
 
 /// Every length that a model will see.

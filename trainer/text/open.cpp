@@ -54,7 +54,7 @@ std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& path) {
     throw recipes::UserError(
         path.string() +
         ": no tokenizer here (tokenizer.json, tokenizer.model, vocab.json with "
-        "merges.txt, or vocab.txt)");
+        "merges.txt, or vocab.txt); copy those of the model into this folder");
   }
   if (!fs::exists(path)) {
     throw recipes::UserError(path.string() + ": no such file or folder");
