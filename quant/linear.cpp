@@ -104,9 +104,24 @@ void check(const Linear& linear, const Tensor& x) {
               linear.bias_grad.sizes());
 }
 
+/// Of a layer that has no weight of its own, see quant/packed.h.
+Tensor adapter_alone(const Linear& linear, const Tensor& x) {
+  const Tensor& w = linear.weight;
+  TORCH_CHECK(
+      x.scalar_type() == w.scalar_type() && !linear.grad.defined() && !linear.bias_grad.defined(),
+      linear.name,
+      ": expected x in ",
+      w.scalar_type(),
+      " and nothing trained where the weight is empty");
+  const Tensor y = linear.adapter->forward(x);
+  return linear.bias.defined() ? y + linear.bias.to(y.scalar_type()) : y;
+}
+
 }  // namespace
 
 Tensor Linear::forward(const Tensor& x) const {
+  if (adapter && weight.defined() && weight.size(0) == 0)
+    return adapter_alone(*this, x);
   check(*this, x);
   std::optional<Tensor> anchor;
   const bool trained = grad.defined() || bias_grad.defined();
