@@ -34,6 +34,10 @@ class Divergence {
   /// @return         fp64 [N], nats
   virtual Tensor per_token(const LogitFigures& figures) const = 0;
 
+  /// True where value and gradient over some words and the rest as one are those of
+  /// distill/top_words.h.
+  virtual bool takes_top_words() const { return view().temperature == 1; }
+
   /// Of per_token() for the student's logits.
   virtual Direction direction() const = 0;
 

@@ -3,13 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "distill/head_product.h"
+
 namespace sterna::distill {
 namespace {
-
-constexpr int64_t kLogitBytes = 224'000'000;  // student's and teacher's buffer together
-constexpr int64_t kFewTokens = 16;            // fewer starve the matrix product
-constexpr int64_t kManyTokens = 512;          // more gain nothing
-constexpr int64_t kHeadRows = 8192;           // of the head's gradient that are rounded at a time
 
 Pull pull_of(const Direction& d, const Tensor& strength) {
   const Tensor each = at::tensor({d.teacher, d.label, d.reverse, d.mixture}, at::kDouble);
@@ -19,12 +16,6 @@ Pull pull_of(const Direction& d, const Tensor& strength) {
 bool same(const Direction& a, const Direction& b) {
   return a.teacher == b.teacher && a.label == b.label && a.reverse == b.reverse &&
          a.mixture == b.mixture;
-}
-
-/// out = hidden * head^T for some tokens, in the head's dtype.
-void logits_into(const Tensor& out, const Tensor& hidden, const Tensor& head) {
-  Tensor target = out;
-  at::mm_out(target, hidden.to(head.scalar_type()), head.t());
 }
 
 Tensor flat(const Tensor& hidden) {
@@ -50,6 +41,16 @@ void check(const HeadInputs& in, bool needs_teacher) {
               " words");
   if (!needs_teacher)
     return;
+  if (in.teacher_top.defined()) {
+    TORCH_CHECK(in.teacher_top.ids.dim() == 3 &&
+                    in.teacher_top.ids.sizes().slice(0, 2) == in.labels.sizes() &&
+                    in.teacher_top.log_p.size(2) == in.teacher_top.ids.size(2) + 1,
+                "objective: expected the teacher's top words [B, T, K] and [B, T, K + 1], got ",
+                in.teacher_top.ids.sizes(),
+                " and ",
+                in.teacher_top.log_p.sizes());
+    return;
+  }
   TORCH_CHECK(in.teacher_hidden.defined() && in.teacher_head.defined(),
               "objective: a term needs the teacher's hidden states and head");
   TORCH_CHECK(in.teacher_head.size(0) == in.student_head.size(0) &&
@@ -82,11 +83,13 @@ HeadPass::HeadPass(const std::vector<Term>& terms,
   in_.student_hidden = flat(inputs.student_hidden);
   in_.student_head = inputs.student_head.detach();
   in_.labels = inputs.labels.reshape(-1).to(inputs.student_hidden.device());
-  if (taught) {
+  in_.teacher_hidden = in_.teacher_head = Tensor();
+  in_.teacher_top = {};
+  if (taught && inputs.teacher_top.defined()) {
+    in_.teacher_top = {flat(inputs.teacher_top.ids), flat(inputs.teacher_top.log_p)};
+  } else if (taught) {
     in_.teacher_hidden = flat(inputs.teacher_hidden);
     in_.teacher_head = inputs.teacher_head.detach();
-  } else {
-    in_.teacher_hidden = in_.teacher_head = Tensor();
   }
   const auto device = inputs.student_hidden.device();
   const auto wide = at::TensorOptions(device).dtype(at::kDouble);
@@ -151,7 +154,9 @@ int64_t HeadPass::capacity(int64_t chunk) const {
   int64_t word = in_.student_head.element_size();
   if (in_.teacher_head.defined())
     word += in_.teacher_head.element_size();
-  return std::max(kFewTokens, kLogitBytes / (vocab_ * word));
+  if (in_.teacher_top.defined())
+    word += static_cast<int64_t>(sizeof(float));
+  return affordable_tokens(vocab_, word);
 }
 
 HeadPass::Plan HeadPass::choose_plan(int64_t limit) const {
@@ -159,6 +164,8 @@ HeadPass::Plan HeadPass::choose_plan(int64_t limit) const {
       terms_.begin(), terms_.end(), [](const Term& t) { return t.weighting->needs_teacher(); });
   if (!late)
     return Plan::kKnown;
+  TORCH_CHECK(!in_.teacher_top.defined(),
+              "objective: a weighting needs the teacher's loss, which top words do not tell");
   if (length_ <= limit)
     return Plan::kWhole;
   return one_direction() && !head_grad_.defined() ? Plan::kScaled : Plan::kTwoPass;
@@ -176,6 +183,8 @@ void HeadPass::allocate(int64_t tokens) {
   student_logits_ = at::empty({tokens, vocab_}, in_.student_head.options().device(device));
   if (in_.teacher_head.defined())
     teacher_logits_ = at::empty({tokens, vocab_}, in_.teacher_head.options().device(device));
+  if (in_.teacher_top.defined())
+    teacher_logits_ = at::empty({tokens, vocab_}, at::TensorOptions(device).dtype(at::kFloat));
   if (plan_ == Plan::kScaled)
     figures_ = at::empty({batch_ * length_, kFigures}, result_.sums.options());
 }
@@ -203,14 +212,23 @@ void HeadPass::teacher_pass(int64_t step) {
   weigh(0, tokens, ce);
 }
 
+void HeadPass::add_teacher(int64_t begin, Logits& logits) {
+  const int64_t count = logits.student.size(0);
+  logits.teacher = teacher_logits_.narrow(0, 0, count);
+  if (!in_.teacher_top.defined())
+    return logits_into(
+        logits.teacher, in_.teacher_hidden.narrow(0, begin, count), in_.teacher_head);
+  const TopWords top{in_.teacher_top.ids.narrow(0, begin, count),
+                     in_.teacher_top.log_p.narrow(0, begin, count)};
+  spread_rest(top, logits.student, logits.teacher);
+}
+
 void HeadPass::chunk_pass(int64_t begin, int64_t count) {
   const Tensor hidden = in_.student_hidden.narrow(0, begin, count);
   Logits logits{student_logits_.narrow(0, 0, count), Tensor(), in_.labels.narrow(0, begin, count)};
   logits_into(logits.student, hidden, in_.student_head);
-  if (teacher_logits_.defined()) {
-    logits.teacher = teacher_logits_.narrow(0, 0, count);
-    logits_into(logits.teacher, in_.teacher_hidden.narrow(0, begin, count), in_.teacher_head);
-  }
+  if (teacher_logits_.defined())
+    add_teacher(begin, logits);
   std::vector<Viewed> views = look(logits);
   if (plan_ == Plan::kWhole)
     weigh(begin, count, views.front().figures.teacher_label_ce());
@@ -229,7 +247,7 @@ void HeadPass::chunk_pass(int64_t begin, int64_t count) {
   else
     d_hidden.copy_(at::mm(logits.student, in_.student_head));
   if (head_grad_.defined())
-    add_head_gradient(logits.student, hidden);
+    add_head_gradient(head_grad_, logits.student, hidden);
 }
 
 std::vector<Viewed> HeadPass::look(const Logits& logits) const {
@@ -261,20 +279,6 @@ void HeadPass::add_pulls(int64_t begin, int64_t count, std::vector<Viewed>& view
 Pull HeadPass::unit_pull(int64_t count) const {
   const Tensor ones = at::ones({count}, result_.sums.options());
   return pull_of(terms_.front().divergence->direction(), ones).to(at::kFloat);
-}
-
-void HeadPass::add_head_gradient(const Tensor& d_logits, const Tensor& hidden) {
-  if (d_logits.scalar_type() == at::kFloat) {
-    head_grad_.addmm_(d_logits.t(), hidden.to(at::kFloat));
-    return;
-  }
-  // A low-precision product is rounded before it is added: by parts of the head, so that no second
-  // [V, D] exists.
-  const Tensor narrow_hidden = hidden.to(d_logits.scalar_type());
-  for (int64_t row = 0; row < vocab_; row += kHeadRows) {
-    const int64_t rows = std::min(kHeadRows, vocab_ - row);
-    head_grad_.narrow(0, row, rows).add_(at::mm(d_logits.narrow(1, row, rows).t(), narrow_hidden));
-  }
 }
 
 void HeadPass::finish_scaled() {

@@ -43,9 +43,9 @@ class HeadPass {
   void weigh(int64_t begin, int64_t count, const Tensor& teacher_label_ce);
   void teacher_pass(int64_t step);
   void chunk_pass(int64_t begin, int64_t count);
+  void add_teacher(int64_t begin, Logits& logits);
   std::vector<Viewed> look(const Logits& logits) const;
   void add_sums(int64_t begin, int64_t count, const std::vector<Viewed>& views);
-  void add_head_gradient(const Tensor& d_logits, const Tensor& hidden);
   void finish_scaled();
   void add_pulls(int64_t begin, int64_t count, std::vector<Viewed>& views) const;
   Pull unit_pull(int64_t count) const;
@@ -60,7 +60,7 @@ class HeadPass {
   std::vector<size_t> view_of_;  // of each term
   std::vector<Tensor> weights_;  // fp64 [B T] of each term
   Tensor student_logits_;        // [chunk, V]
-  Tensor teacher_logits_;        // [chunk, V] or undefined
+  Tensor teacher_logits_;        // [chunk, V] or undefined; fp32 where spread from top words
   Tensor figures_;               // kScaled: fp64 [B T, 11]
   HeadResult result_;
 };

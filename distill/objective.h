@@ -6,6 +6,8 @@
 
 #include <ATen/ATen.h>
 
+#include "distill/dpo.h"
+#include "distill/head_inputs.h"
 #include "distill/hidden.h"
 #include "distill/intervention.h"
 #include "distill/logits.h"
@@ -16,17 +18,6 @@ namespace sterna::distill {
 /// How many sums each term of the objective divides by; from labels alone, so known on the host
 /// before the first forward pass of a step. Added up over micro-batches and ranks.
 using Counts = std::vector<double>;  // one entry per term
-
-/// What the head of one micro-batch is given. B sequences, T positions, D width (student's and
-/// teacher's may differ), V vocabulary. Hidden states may be of another dtype than their head: the
-/// product is computed in the head's.
-struct HeadInputs {
-  Tensor student_hidden;  ///< [B, T, D] after the final norm
-  Tensor student_head;    ///< [V, D] compute dtype
-  Tensor teacher_hidden;  ///< [B, T, Dt]; undefined where no term needs a teacher
-  Tensor teacher_head;    ///< [V, Dt]
-  Tensor labels;          ///< int64 [B, T]: the token to predict at each position or kIgnoreLabel
-};
 
 /// One micro-batch's share of the loss.
 struct HeadResult {
@@ -53,6 +44,12 @@ class Objective {
   std::vector<std::string> term_names() const;  ///< as in log.jsonl: "gt", "kl", "tsld"
   std::vector<double> term_weights() const;     ///< loss = sum of weight * sum / count
   bool needs_teacher() const;
+
+  /// Whether TopWords are as much of the teacher's logits as the terms need.
+  bool takes_top_words() const;
+
+  /// `[kd.dpo]`: its terms come behind those of `kd.loss`.
+  const Dpo& dpo() const;
 
   /// `[[kd.hidden]]` and `[kd.intervention]`: what student and teacher must go side by side for.
   const HiddenLoss& hidden() const;
@@ -82,6 +79,10 @@ class Objective {
   HeadResult run(const HeadInputs& inputs, const Counts& totals, Tensor head_grad) const;
 
  private:
+  HeadResult run_terms(const HeadInputs& inputs,
+                       const Counts& totals,
+                       const Tensor& head_grad) const;
+
   struct Body;
   std::unique_ptr<Body> body_;
 };

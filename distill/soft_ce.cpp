@@ -14,6 +14,8 @@ class SoftCrossEntropy final : public Divergence {
 
   Target target() const override { return Target::kTeacher; }
   View view() const override { return config_.view(); }
+  // The rest's own entropy would be the student's; "kl" has the same gradient.
+  bool takes_top_words() const override { return false; }
   Direction direction() const override { return {.teacher = config_.of_gradient()}; }
   Tensor per_token(const LogitFigures& figures) const override {
     return figures.soft_ce() * config_.of_loss();

@@ -113,9 +113,10 @@ std::vector<Term> read_terms(Section kd) {
     else
       add_shorthand(name, own, terms);
   }
-  if (terms.empty() && kd.has("loss"))
+  const bool preferences = kd.has("dpo");
+  if (terms.empty() && kd.has("loss") && !preferences)
     kd.fail("loss", "expected at least one term, found none");
-  if (terms.empty())
+  if (terms.empty() && !preferences)
     terms.push_back(plain(kDefaultLoss, kDefaultWeighting, 1));
   make_names_unique(terms);
   return terms;
