@@ -17,6 +17,8 @@ struct SourceConfig {
   std::string field;
   std::string prompt = "prompt";
   std::string response = "response";
+  std::string chosen = "chosen";
+  std::string rejected = "rejected";
   std::string turns = "plain";
   std::string dtype = "uint16";
   std::string separator;
@@ -38,15 +40,18 @@ struct SourceConfig {
     v("text", text, "file or files to train on");
     v("format",
       format,
-      "text; one JSON object a line: jsonl (text), chat (messages), pairs (prompt and response); "
-      "tokens: ids in binary",
-      OneOf{"text", "jsonl", "chat", "pairs", "tokens"});
+      "text; one JSON object a line: jsonl (text), chat (messages), pairs (prompt and response), "
+      "preference (prompt, chosen and rejected); tokens: ids in binary",
+      OneOf{"text", "jsonl", "chat", "pairs", "preference", "tokens"});
     v("field", field, "key of the text (jsonl) or of the messages (chat); empty: text, messages");
-    v("prompt", prompt, "key of a pair's first half, which carries no loss");
+    v("prompt", prompt, "key of what is answered, which carries no loss");
     v("response", response, "key of a pair's second half, which carries the loss");
+    v("chosen", chosen, "preference: key of the better answer");
+    v("rejected", rejected, "preference: key of the other");
     v("turns",
       turns,
-      "pairs: plain, one behind the other; chat: as a user's and an assistant's turn",
+      "pairs and preference: plain, one behind the other; chat: as a user's and an assistant's "
+      "turn",
       OneOf{"plain", "chat"});
     v("dtype", dtype, "of the ids of format tokens, little-endian", OneOf{"uint16", "uint32"});
     v("separator", separator, "splits a text file into documents; empty: the file is one");
@@ -83,8 +88,12 @@ struct SourceConfig {
   }
 
   /// Without loss on what another side said.
-  bool masked() const { return format == "chat" || format == "pairs"; }
-  bool whole_documents() const { return packing == "whole" || (packing == "auto" && masked()); }
+  bool masked() const { return format == "chat" || format == "pairs" || preference(); }
+  /// Two answers to one prompt, each in a sample of its own.
+  bool preference() const { return format == "preference"; }
+  bool whole_documents() const {
+    return !preference() && (packing == "whole" || (packing == "auto" && masked()));
+  }
   bool documents_apart() const {
     return document_mask == "on" || (document_mask == "auto" && whole_documents());
   }

@@ -116,6 +116,69 @@ class Whole final : public Packing {
   int64_t silent_ = 0;
 };
 
+class Pairs final : public Packing {
+ public:
+  Pairs(const TokenCache& tokens, int64_t seq_len, int32_t filler)
+      : tokens_(tokens), room_(seq_len + 1), filler_(filler) {
+    const auto silent = [](const Sample& s) {
+      return std::find(s.loss.begin(), s.loss.end(), 1) == s.loss.end();
+    };
+    for (int64_t i = 0; i + 1 < tokens_.documents(); i += 2) {
+      const Sample chosen = row(i);
+      const Sample rejected = row(i + 1);
+      if (chosen.ids == rejected.ids)
+        ++same_;
+      else if (silent(chosen) || silent(rejected))
+        ++silent_;
+      else
+        first_.push_back(i);
+    }
+  }
+
+  int64_t size() const override { return 2 * std::ssize(first_); }
+
+  Sample at(int64_t place) const override {
+    return row(first_[static_cast<size_t>(place / 2)] + place % 2);
+  }
+
+  std::string note() const override {
+    const std::string all = " of " + std::to_string(tokens_.documents() / 2) + " pairs ";
+    std::string note;
+    if (same_ > 0)
+      note = std::to_string(same_) + all +
+             "have the same answer twice within train.seq_len and were left out";
+    if (silent_ > 0)
+      note += (note.empty() ? "" : "; ") + std::to_string(silent_) + all +
+              "have an answer with nothing to predict within train.seq_len and were left out";
+    return note;
+  }
+
+ private:
+  Sample row(int64_t document) const {
+    const int64_t begin = document == 0 ? 0 : tokens_.end_of(document - 1);
+    const int64_t end = std::min(tokens_.end_of(document), begin + room_);
+    Sample sample;
+    for (int64_t i = begin; i < end; ++i) {
+      sample.ids.push_back(tokens_.at(i));
+      if (i > begin)
+        sample.loss.push_back(tokens_.is_target(i) ? 1 : 0);
+    }
+    const auto room = static_cast<size_t>(room_);
+    sample.documents.resize(sample.ids.size(), 0);
+    sample.documents.resize(room, 1);
+    sample.ids.resize(room, filler_);
+    sample.loss.resize(room - 1, 0);
+    return sample;
+  }
+
+  const TokenCache& tokens_;
+  int64_t room_;
+  int32_t filler_;
+  std::vector<int64_t> first_;  ///< chosen documents of the pairs that are used
+  int64_t same_ = 0;
+  int64_t silent_ = 0;
+};
+
 }  // namespace
 
 void keep_documents_apart(Sample& sample) {
@@ -134,6 +197,12 @@ std::unique_ptr<Packing> make_whole_packing(const TokenCache& tokens,
                                             int64_t seq_len,
                                             int32_t filler) {
   return std::make_unique<Whole>(tokens, seq_len, filler);
+}
+
+std::unique_ptr<Packing> make_pair_packing(const TokenCache& tokens,
+                                           int64_t seq_len,
+                                           int32_t filler) {
+  return std::make_unique<Pairs>(tokens, seq_len, filler);
 }
 
 }  // namespace sterna::data

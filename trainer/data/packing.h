@@ -35,4 +35,10 @@ std::unique_ptr<Packing> make_whole_packing(const TokenCache& tokens,
                                             int64_t seq_len,
                                             int32_t filler);
 
+/// Documents 2i and 2i+1 in samples 2j and 2j+1, each cut at its end and filled up with `filler`
+/// without loss. Left out are two that are the same, and two of which one has no target.
+std::unique_ptr<Packing> make_pair_packing(const TokenCache& tokens,
+                                           int64_t seq_len,
+                                           int32_t filler);
+
 }  // namespace sterna::data

@@ -60,7 +60,8 @@ class PackedText final : public SampleSource {
         key_(std::move(key)),
         seed_(seed),
         shuffle_(config.shuffle),
-        apart_(config.documents_apart()) {}
+        apart_(config.documents_apart()),
+        together_(config.preference() ? 2 : 1) {}
 
   const TokenCache& cache() const { return *tokens_; }
 
@@ -72,6 +73,7 @@ class PackedText final : public SampleSource {
 
   int64_t size() const override { return packing_->size(); }
   int64_t tokens() const override { return tokens_->size(); }
+  int64_t together() const override { return together_; }
   const std::string& fingerprint() const override { return key_; }
   const std::string& note() const override { return note_; }
 
@@ -81,7 +83,8 @@ class PackedText final : public SampleSource {
     }
     int64_t place = index % size();
     if (shuffle_) {
-      place = Permutation(size(), seed_, index / size()).at(place);
+      const Permutation order(size() / together_, seed_, index / size());
+      place = order.at(place / together_) * together_ + place % together_;
     }
     Sample sample = packing_->at(place);
     if (apart_) {
@@ -100,6 +103,7 @@ class PackedText final : public SampleSource {
   int64_t seed_;
   bool shuffle_;
   bool apart_;
+  int64_t together_;
 };
 
 /// What several sources of one blend have in common.
@@ -109,11 +113,27 @@ struct Opening {
   int64_t seed;
 };
 
+struct Rows {
+  int64_t seq_len;
+  int32_t filler;
+};
+
+std::unique_ptr<Packing> pack(const SourceConfig& config, const TokenCache& tokens, Rows rows) {
+  if (config.preference())
+    return make_pair_packing(tokens, rows.seq_len, rows.filler);
+  if (config.whole_documents())
+    return make_whole_packing(tokens, rows.seq_len, rows.filler);
+  return make_cut_packing(tokens, rows.seq_len);
+}
+
 std::unique_ptr<SampleSource> open_source(const recipes::Section& section,
                                           const SourceConfig& config,
                                           const Opening& opening) {
   if (config.text.empty()) {
     section.fail("text", "expected a file or a list of files to train on");
+  }
+  if (config.preference() && config.packing != "auto") {
+    section.fail("packing", "each answer is a sample of its own where format is preference");
   }
   if (config.part == "held_out" && config.held_out <= 0) {
     section.fail("part", "expected held_out to say how large the held-out part is, found 0");
@@ -127,9 +147,7 @@ std::unique_ptr<SampleSource> open_source(const recipes::Section& section,
   auto source = std::make_unique<PackedText>(std::move(cache), key, opening.seed, config);
   const text::SpecialTokens& special = opening.tokenizer.special();
   const int32_t filler = special.pad.value_or(special.eos.value_or(0));
-  source->set_packing(config.whole_documents()
-                          ? make_whole_packing(source->cache(), opening.seq_len, filler)
-                          : make_cut_packing(source->cache(), opening.seq_len));
+  source->set_packing(pack(config, source->cache(), {opening.seq_len, filler}));
   if (source->size() < 1) {
     section.fail("text",
                  "the text is " + std::to_string(source->tokens()) +
@@ -175,6 +193,9 @@ std::unique_ptr<SampleSource> open_samples(recipes::Section data,
       sections[i].fail("weight",
                        "less than one sample of " + std::to_string(kBlendBlock) +
                            " would come from here; raise it or leave the part out");
+    }
+    if (config.blend[i].preference()) {
+      sections[i].fail("format", "a blend would part the two answers; expected another format");
     }
     if (config.blend[i].documents_apart() != config.blend[0].documents_apart()) {
       sections[i].fail(

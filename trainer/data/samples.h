@@ -32,6 +32,9 @@ class SampleSource {
   /// @param index  global sample index, 0, 1, 2, ...; epochs follow each other
   virtual Sample at(int64_t index) const = 0;
 
+  /// Samples that belong together and follow each other: 2 with preferences, else 1.
+  virtual int64_t together() const { return 1; }
+
   /// Tokens of one epoch.
   virtual int64_t tokens() const = 0;
 

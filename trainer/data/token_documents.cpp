@@ -57,7 +57,8 @@ std::optional<int32_t> end_token(const SourceConfig& config, const text::Tokeniz
 }
 
 bool by_template(const SourceConfig& config) {
-  return config.format == "chat" || (config.format == "pairs" && config.turns == "chat");
+  const bool answers = config.format == "pairs" || config.preference();
+  return config.format == "chat" || (answers && config.turns == "chat");
 }
 
 // A template writes its own start and end tokens.
@@ -125,6 +126,10 @@ class Encoder {
     for_each_record(options, [this](const json& record) {
       if (config_.format == "chat") {
         chat(messages_at(record, config_.field.empty() ? "messages" : config_.field));
+      } else if (config_.preference()) {
+        preference(text_at(record, config_.prompt, "data.prompt"),
+                   text_at(record, config_.chosen, "data.chosen"),
+                   text_at(record, config_.rejected, "data.rejected"));
       } else {
         pair(text_at(record, config_.prompt, "data.prompt"),
              text_at(record, config_.response, "data.response"));
@@ -157,13 +162,28 @@ class Encoder {
   }
 
   void pair(const std::string& prompt, const std::string& response) const {
+    if (wanted(prompt))  // by the prompt alone: other answers to it are on the same side
+      take_(answered(prompt, response));
+  }
+
+  /// Both or none: samples are told apart by which comes first.
+  void preference(const std::string& prompt,
+                  const std::string& chosen,
+                  const std::string& rejected) const {
     if (!wanted(prompt))
-      return;  // by the prompt alone: other answers to it are on the same side
-    if (turns_ != nullptr) {
-      take_(turns_->encode(
-          std::vector<text::ChatMessage>{{"user", prompt}, {"assistant", response}}));
       return;
-    }
+    const TokenDocument better = answered(prompt, chosen);
+    const TokenDocument other = answered(prompt, rejected);
+    if (better.ids.empty() || other.ids.empty())
+      return;
+    take_(better);
+    take_(other);
+  }
+
+  TokenDocument answered(const std::string& prompt, const std::string& response) const {
+    if (turns_ != nullptr)
+      return turns_->encode(
+          std::vector<text::ChatMessage>{{"user", prompt}, {"assistant", response}});
     TokenDocument made;
     add_start(made);
     const std::vector<int32_t> ids = tokenizer_.encode(prompt + response);
@@ -172,7 +192,7 @@ class Encoder {
     made.ids.insert(made.ids.end(), ids.begin(), ids.end());
     add_end(made);
     made.loss.resize(made.ids.size(), 1);
-    take_(made);
+    return made;
   }
 
   void add_start(TokenDocument& made) const {
@@ -252,23 +272,25 @@ std::string template_key(const text::Tokenizer& tokenizer) {
 std::string tokens_key(const SourceConfig& config, const text::Tokenizer& tokenizer) {
   const Marks marks = marks_of(config, tokenizer);
   io::Sha256 hash;
-  for (const std::string& part : {content_hash(config.text),
-                                  tokenizer.fingerprint(),
-                                  std::to_string(text::kTokenizationRevision),
-                                  by_template(config) ? template_key(tokenizer) : "",
-                                  config.format,
-                                  config.field,
-                                  config.prompt,
-                                  config.response,
-                                  config.turns,
-                                  config.dtype,
-                                  config.separator,
-                                  std::string(config.strip ? "strip" : "keep"),
-                                  std::to_string(config.max_documents),
-                                  json(config.held_out).dump(),
-                                  config.part,
-                                  std::to_string(marks.bos.value_or(-1)),
-                                  std::to_string(marks.end.value_or(-1))}) {
+  for (const std::string& part :
+       {content_hash(config.text),
+        tokenizer.fingerprint(),
+        std::to_string(text::kTokenizationRevision),
+        by_template(config) ? template_key(tokenizer) : "",
+        config.preference() ? "preference\n" + config.chosen + "\n" + config.rejected
+                            : config.format,
+        config.field,
+        config.prompt,
+        config.response,
+        config.turns,
+        config.dtype,
+        config.separator,
+        std::string(config.strip ? "strip" : "keep"),
+        std::to_string(config.max_documents),
+        json(config.held_out).dump(),
+        config.part,
+        std::to_string(marks.bos.value_or(-1)),
+        std::to_string(marks.end.value_or(-1))}) {
     hash.update(std::to_string(part.size()) + ":" + part);
   }
   return hash.hex();
