@@ -4,11 +4,19 @@
 
 #include "quant/scale.h"
 #include "trainer/cli/checkpoint.h"
+#include "trainer/cli/generate_files.h"
 #include "trainer/eval/continue.h"
 #include "trainer/model/same_tokens.h"
 
 namespace sterna::cli {
 namespace {
+
+at::ScalarType read_dtype(const Invocation& typed) {
+  const std::string dtype = typed.text("dtype", "fp32");
+  if (dtype != "fp32" && dtype != "bf16")
+    throw recipes::UserError("--dtype: expected fp32 or bf16, found '" + dtype + "'");
+  return quant::parse_dtype(dtype);
+}
 
 eval::Sampling read_sampling(const Invocation& typed) {
   eval::Sampling sampling;
@@ -22,17 +30,24 @@ eval::Sampling read_sampling(const Invocation& typed) {
 int run(const Invocation& typed, Streams streams) {
   using std::chrono::duration;
   using std::chrono::steady_clock;
-  if (!typed.has("prompt"))
-    throw recipes::UserError("generate: give --prompt TEXT");
-  const std::string dtype = typed.text("dtype", "fp32");
-  if (dtype != "fp32" && dtype != "bf16")
-    throw recipes::UserError("--dtype: expected fp32 or bf16, found '" + dtype + "'");
+  if (typed.has("prompt") + typed.has("prompts") + typed.has("sequences") != 1)
+    throw recipes::UserError(
+        "generate: give one of --prompt TEXT, --prompts FILE and --sequences N");
+  const at::ScalarType dtype = read_dtype(typed);
+  if (typed.has("sequences"))
+    return write_sequences(typed, dtype, streams);
+  if (typed.has("prompts"))
+    return write_answers(typed, read_sampling(typed), dtype, streams);
+  if (typed.has("out") || typed.has("as"))
+    throw recipes::UserError(
+        "generate: --out and --as are of --prompts and --sequences; what follows --prompt is "
+        "printed");
   const eval::Sampling sampling = read_sampling(typed);
   const model::CheckpointInfo info = open_checkpoint(typed.paths.front(), streams);
   const auto tokenizer = model::open_tokenizer(info);
   const auto prompt = eval::prompt_ids(*tokenizer, typed.text("prompt"), typed.has("chat"));
   eval::require_prompt(prompt, info.config);
-  const model::Decoder decoder = model::load_decoder(info, quant::parse_dtype(dtype));
+  const model::Decoder decoder = model::load_decoder(info, dtype);
 
   const auto start = steady_clock::now();
   auto first = start;  // when the prompt was read
@@ -57,23 +72,32 @@ int run(const Invocation& typed, Streams streams) {
 Command generate_command() {
   Command command;
   command.name = "generate";
-  command.usage = "CHECKPOINT --prompt TEXT [--chat] [--max-new N]";
-  command.summary = "continues a prompt, or answers it, token by token";
+  command.usage =
+      "CHECKPOINT (--prompt TEXT | --prompts FILE --out FILE | --sequences N --out FILE) [--chat]";
+  command.summary = "continues a prompt, answers it, or writes training data of its own";
   command.details =
       "Takes the most likely token, or samples where a temperature is given: the same seed gives\n"
-      "the same text. Ends at the checkpoint's end tokens.";
+      "the same text. Ends at the checkpoint's end tokens. --prompts adds to each line of JSON\n"
+      "lines, under the key --as, what follows its \"prompt\". --sequences writes ids for\n"
+      "data.format=tokens as LLM-QAT does: each begins with another word of the vocabulary, goes\n"
+      "on with the 3 to 5 likeliest tokens, and is sampled from there.";
   command.example =
       "generate ~/.cache/sterna/models/SmolLM2-135M-Instruct.Q4_1.gguf --chat "
       "--prompt 'What is the capital of France?'";
   command.paths = {1, 1};
   command.overrides = false;
-  command.flags = {{"prompt", "TEXT", "what to continue"},
-                   {"chat", "", "put the prompt into the checkpoint's chat template"},
-                   {"max-new", "N", "tokens to write at most, 100"},
-                   {"temperature", "T", "sample; 0 takes the most likely token"},
-                   {"top-p", "P", "sample among the most likely tokens that make up P"},
-                   {"seed", "S", "of the sampling, 0"},
-                   {"dtype", "D", "fp32 or bf16"}};
+  command.flags = {
+      {"prompt", "TEXT", "what to continue"},
+      {"chat", "", "put the prompt into the checkpoint's chat template"},
+      {"prompts", "FILE", "JSON lines of prompts to continue"},
+      {"as", "KEY", "of what was written, in the lines of --out; response"},
+      {"sequences", "N", "how many to write as training data"},
+      {"out", "FILE", "where prompts or sequences are written; must not exist"},
+      {"max-new", "N", "tokens to write at most, 100; of a sequence, 512"},
+      {"temperature", "T", "sample; 0, the default but for sequences, takes the most likely"},
+      {"top-p", "P", "sample among the most likely tokens that make up P"},
+      {"seed", "S", "of the sampling, 0"},
+      {"dtype", "D", "fp32 or bf16"}};
   command.memory_hint = "--dtype bf16 halves the weights; a shorter prompt needs a smaller cache.";
   command.run = run;
   return command;

@@ -6,7 +6,6 @@
 #include "trainer/text/stream.h"
 
 namespace sterna::eval {
-namespace {
 
 // A chat model's configuration may name an end of turn beside the tokenizer's end of text.
 std::vector<int64_t> end_tokens(const model::DecoderConfig& config,
@@ -16,8 +15,6 @@ std::vector<int64_t> end_tokens(const model::DecoderConfig& config,
     ends.push_back(*tokenizer.special().eos);
   return ends;
 }
-
-}  // namespace
 
 std::vector<int32_t> prompt_ids(const text::Tokenizer& tokenizer,
                                 const std::string& prompt,

@@ -16,6 +16,10 @@ std::vector<int32_t> prompt_ids(const text::Tokenizer& tokenizer,
                                 const std::string& prompt,
                                 bool chat = false);
 
+/// Ids that end what a checkpoint writes: of its configuration and of its tokenizer.
+std::vector<int64_t> end_tokens(const model::DecoderConfig& config,
+                                const text::Tokenizer& tokenizer);
+
 struct Continuation {
   int64_t written = 0;  ///< new tokens, the end token among them
   std::string text;     ///< of the new tokens but the end token
