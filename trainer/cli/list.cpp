@@ -22,7 +22,13 @@ class Sections : public recipes::Components {
     using recipes::list_fields;
     add_entry({"run", "where a run keeps its files", list_fields<run::RunConfig>()});
     add_entry({"model", "the student before training", list_fields<run::ModelConfig>()});
-    add_entry({"teacher", "the model to learn from", list_fields<run::TeacherConfig>()});
+    std::vector<recipes::Field> teacher = list_fields<run::TeacherConfig>();
+    teacher.push_back({"quant",
+                       "table",
+                       "{}",
+                       "",
+                       "keys of section quant: matrices of blocks that are kept packed"});
+    add_entry({"teacher", "the model to learn from", teacher});
     add_entry({"data", "the text to train on", list_fields<data::SourceConfig>()});
     add_entry({"data.blend",
                "[[data.blend]]: several texts in a ratio; keys left out are those of [data]",

@@ -5,7 +5,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "quant/packed.h"
 #include "trainer/io/json.h"
+#include "trainer/model/load_parts.h"
+#include "trainer/model/quantizers.h"
 #include "trainer/model/run_checkpoint.h"
 #include "trainer/model/sterna_export.h"
 #include "trainer/model/weight_source.h"
@@ -97,6 +100,52 @@ Decoder load_decoder(const CheckpointInfo& info, at::ScalarType compute_dtype) {
   for (const Parameter& p : parameters)
     *p.value = source->take(p.name, p.matrix ? compute_dtype : at::kFloat);
   return decoder;
+}
+
+Decoder load_packed_decoder(const CheckpointInfo& info,
+                            at::ScalarType compute_dtype,
+                            const quant::Plan& plan) {
+  Decoder decoder(info.config, compute_dtype);
+  const auto source = open_weights(info);
+  const std::vector<Parameter> parameters = decoder.parameters();
+  check_complete(parameters, *source, info.config.tied);
+  std::map<const Tensor*, quant::Linear*> linears;
+  for (quant::Linear* linear : decoder.linears())
+    linears[&linear->weight] = linear;
+  for (const Parameter& p : parameters) {
+    const auto linear = linears.find(p.value);
+    const auto quantizer = linear == linears.end() ? nullptr : build_quantizer(plan, p);
+    if (!quantizer) {
+      *p.value = source->take(p.name, p.matrix ? compute_dtype : at::kFloat);
+      continue;
+    }
+    const Tensor w = source->take(p.name, at::kFloat);
+    quantizer->init(w);
+    linear->second->weight = at::empty({0, w.size(1)}, compute_dtype);
+    linear->second->adapter = std::make_shared<quant::Packed>(quantizer->encode(w));
+  }
+  return decoder;
+}
+
+int64_t weight_bytes(Decoder& decoder) {
+  size_t bytes = 0;
+  for (const Parameter& p : decoder.parameters())
+    bytes += p.value->defined() ? p.value->nbytes() : 0;
+  for (const quant::Linear* linear : decoder.linears())
+    if (const auto* packed = dynamic_cast<const quant::Packed*>(linear->adapter.get()))
+      bytes += static_cast<size_t>(packed->bytes());
+  return static_cast<int64_t>(bytes);
+}
+
+Tensor load_head(const CheckpointInfo& info, at::ScalarType dtype) {
+  Decoder shapes(info.config, dtype);
+  const auto source = open_weights(info);
+  const std::vector<Parameter> parameters = shapes.parameters();
+  check_complete(parameters, *source, info.config.tied);
+  const auto head = std::find_if(parameters.begin(), parameters.end(), [&](const Parameter& p) {
+    return p.value == &shapes.head_linear().weight;
+  });
+  return source->take(head->name, dtype);
 }
 
 }  // namespace sterna::model

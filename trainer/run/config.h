@@ -45,11 +45,24 @@ struct ModelConfig {
 struct TeacherConfig {
   std::filesystem::path path;
   std::string dtype = "fp32";
+  std::string cache = "none";
+  std::filesystem::path cache_dir;
+  int64_t top_k = 64;
+  std::string top_dtype = "fp16";
 
   template <class Visitor>
   void fields(Visitor& v) {
+    using recipes::OneOf;
     v("path", path, "teacher checkpoint; default: model.path, that is self-distillation");
-    v("dtype", dtype, "dtype the teacher computes in", recipes::OneOf{"fp32", "bf16"});
+    v("dtype", dtype, "dtype the teacher computes in", OneOf{"fp32", "bf16"});
+    v("cache",
+      cache,
+      "what the teacher says is computed once and read from disk: hidden, what its head reads, or "
+      "topk, its likeliest words",
+      OneOf{"none", "hidden", "topk"});
+    v("cache_dir", cache_dir, "folder of that; default: $STERNA_CACHE/teacher, by what it is of");
+    v("top_k", top_k, "topk: words of each token", recipes::Range{int64_t{1}, int64_t{1} << 20});
+    v("top_dtype", top_dtype, "topk: of the log probabilities", OneOf{"fp16", "fp32"});
   }
 };
 

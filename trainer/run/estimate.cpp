@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "quant/scale.h"
+#include "trainer/model/load_parts.h"
 #include "trainer/run/log.h"
 #include "trainer/run/step_log.h"
 
@@ -83,8 +84,9 @@ MemoryEstimate estimate_memory(Session& session) {
   const double size = bytes_of(s.model.dtype);
   m.compute = m.masters * size / 4;
   if (session.teacher)
-    m.teacher =
-        static_cast<double>(session.teacher->config().parameters()) * bytes_of(s.teacher.dtype);
+    m.teacher = static_cast<double>(model::weight_bytes(*session.teacher));
+  if (session.cached_teacher && session.cached_teacher->head().defined())
+    m.teacher = static_cast<double>(session.cached_teacher->head().nbytes());
   const auto tokens = static_cast<double>(s.train.batch * s.train.seq_len);
   const double kept =
       s.train.recompute ? size * static_cast<double>(c.width) : saved_per_token(c, size);
@@ -95,7 +97,7 @@ MemoryEstimate estimate_memory(Session& session) {
   // The gradient of every hidden state that is compared waits for the way back.
   if (session.objective->hidden().wanted())
     m.activations += tokens * size * static_cast<double>(c.width * (c.layers + 1));
-  const double word = size + (session.teacher ? bytes_of(s.teacher.dtype) : 0);
+  const double word = size + (session.needs_teacher ? bytes_of(s.teacher.dtype) : 0);
   m.loss =
       std::min(std::min(tokens, kChunkTokens) * static_cast<double>(c.vocab) * word, kChunkBytes);
   if (s.blockwise_wanted()) {
@@ -141,7 +143,7 @@ std::vector<std::string> estimate(Session& session) {
   if (s.blockwise_wanted())
     time += " " + clock_text(blockwise_flops(s, c) / speed) + " block-wise";
   if (s.train.steps > 0) {
-    const bool teaches = session.objective->needs_teacher();
+    const bool teaches = session.objective->needs_teacher() && session.teacher;
     const StepFlops flops =
         step_flops(c, teaches ? &session.teacher->config() : nullptr, s.train.seq_len);
     const auto tokens = static_cast<double>(s.train.batch * s.train.accumulate * s.train.seq_len);

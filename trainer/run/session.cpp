@@ -6,6 +6,7 @@
 #include "trainer/export/format.h"
 #include "trainer/model/adapters.h"
 #include "trainer/model/identity.h"
+#include "trainer/model/load_parts.h"
 #include "trainer/model/quantizers.h"
 #include "trainer/model/same_tokens.h"
 #include "trainer/run/deliver.h"
@@ -20,6 +21,7 @@ using recipes::UserError;
 constexpr const char* kFree[] = {"run.*",
                                  "eval.*",
                                  "export.*",
+                                 "teacher.cache_dir",
                                  "verify.*",
                                  "train.steps",
                                  "train.log_every",
@@ -57,6 +59,8 @@ void open_data(recipes::Recipe& recipe, Session& session) {
     session.samples = open(s.train.seq_len);
   if (s.blockwise_wanted())
     session.block_samples = open(s.blockwise_seq_len());
+  if (session.samples)
+    require_pairs(session);
 }
 
 /// Opens what `path` of that section names.
@@ -89,6 +93,15 @@ void require_something_to_do(recipes::Recipe& recipe, const Settings& s) {
         "steps", "nothing to do: set train.steps, or blockwise.samples for the block-wise stage");
 }
 
+void read_teacher_plan(recipes::Recipe& recipe, Session& session) {
+  session.teacher_plan = quant::Plan::read(recipe.section("teacher").sub("quant"));
+  if (session.teacher_plan.empty())
+    return;
+  for (const recipes::Difference& each : recipes::Recipe().diff(recipe))
+    if (each.key.starts_with("teacher.quant."))
+      session.teacher_quant += each.key.substr(14) + " = " + each.after + "\n";
+}
+
 Session open(recipes::Recipe& recipe) {
   Session session;
   session.settings = read_settings(recipe);
@@ -98,6 +111,7 @@ Session open(recipes::Recipe& recipe) {
   session.objective = std::make_unique<distill::Objective>(recipe.section("kd"));
   session.plan = quant::Plan::read(recipe.section("quant"));
   session.adapters = quant::AdapterPlan::read(recipe.section("adapter"));
+  read_teacher_plan(recipe, session);
   session.needs_teacher =
       s.blockwise_wanted() || (s.train.steps > 0 && session.objective->needs_teacher());
 
@@ -108,6 +122,12 @@ Session open(recipes::Recipe& recipe) {
   });
   require_delivery(recipe, session);
   open_data(recipe, session);
+  if (session.caches_teacher())
+    session.remarks.push_back(cache_text(session) +
+                              (session.texts.empty()
+                                   ? ""
+                                   : "; with the teacher not in memory, evaluations say no KL "
+                                     "divergence from it"));
   return session;
 }
 
@@ -130,7 +150,7 @@ bool Session::quantized() const {
 }
 
 bool Session::teaches_itself() const {
-  return needs_teacher && teacher_source.path == source.path &&
+  return needs_teacher && teacher_plan.empty() && teacher_source.path == source.path &&
          settings.teacher.dtype == settings.model.dtype;
 }
 
@@ -150,6 +170,7 @@ void read_all_sections(recipes::Recipe& recipe) {
   distill::Objective(recipe.section("kd"));
   quant::Plan::read(recipe.section("quant"));
   quant::AdapterPlan::read(recipe.section("adapter"));
+  quant::Plan::read(recipe.section("teacher").sub("quant"));
   data::read_config(recipe.section("data"));
   if (recipe.section("export").has("format"))
     exporter::formats().build(recipe.section("export"), "format");
@@ -160,6 +181,13 @@ Session open_session(recipes::Recipe& recipe) {
   read_all_sections(recipe);
   recipe.reject_unknown();
   return recipes::at_its_key(recipe, [&] { return open(recipe); });
+}
+
+model::Decoder load_teacher(const Session& session) {
+  const at::ScalarType dtype = quant::parse_dtype(session.settings.teacher.dtype);
+  return session.teacher_plan.empty()
+             ? model::load_decoder(session.teacher_source, dtype)
+             : model::load_packed_decoder(session.teacher_source, dtype, session.teacher_plan);
 }
 
 void load_models(Session& session) {
@@ -178,9 +206,8 @@ void load_models(Session& session) {
       std::move(weights.tensors),
       quantizer_of,
       Freezing{s.train.freeze, s.train.only == "quant", !session.adapters.empty()});
-  if (session.needs_teacher)
-    session.teacher = std::make_unique<model::Decoder>(
-        model::load_decoder(session.teacher_source, quant::parse_dtype(s.teacher.dtype)));
+  if (session.needs_teacher && !session.caches_teacher())
+    session.teacher = std::make_unique<model::Decoder>(load_teacher(session));
 }
 
 void require_same_recipe(const recipes::Recipe& stored, const recipes::Recipe& now) {

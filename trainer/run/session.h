@@ -13,6 +13,7 @@
 #include "trainer/dist/world.h"
 #include "trainer/eval/texts.h"
 #include "trainer/model/load.h"
+#include "trainer/run/cached_teacher.h"
 #include "trainer/run/config.h"
 #include "trainer/run/student.h"
 #include "trainer/text/tokenizer.h"
@@ -47,16 +48,22 @@ struct Session {
   std::unique_ptr<distill::Objective> objective;
   quant::Plan plan;
   quant::AdapterPlan adapters;
+  quant::Plan teacher_plan;   ///< of `teacher.quant`
+  std::string teacher_quant;  ///< the same as text; empty where the teacher is not rounded
   bool needs_teacher = false;
   model::CheckpointInfo teacher_source;  ///< the student's where no other is named
 
   // From load_models() on.
   std::map<std::string, std::string> hashes;  ///< what a resumed run must find as it was
   std::unique_ptr<Student> student;
-  std::unique_ptr<model::Decoder> teacher;  ///< null where nothing needs one
+  std::unique_ptr<model::Decoder> teacher;        ///< null where nothing needs one, or it is cached
+  std::unique_ptr<CachedTeacher> cached_teacher;  ///< in its place, from teach_ahead() on
 
   /// True where some matrix is quantized.
   bool quantized() const;
+
+  /// True where what the teacher says is read from disk.
+  bool caches_teacher() const { return needs_teacher && settings.teacher.cache != "none"; }
 
   /// True where the teacher is the student before training, computed in the same dtype.
   bool teaches_itself() const;
@@ -74,7 +81,10 @@ void read_all_sections(recipes::Recipe& recipe);
 /// @throws recipes::UserError
 Session open_session(recipes::Recipe& recipe);
 
-/// Reads student and teacher. @throws recipes::UserError
+/// The teacher, in few bits where `teacher.quant` says so.
+model::Decoder load_teacher(const Session& session);
+
+/// Reads student and teacher; behind teach_ahead() where that is cached. @throws recipes::UserError
 void load_models(Session& session);
 
 /// Values a resumed run may change: training to more steps, and what is looked at on the way.

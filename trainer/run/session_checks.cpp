@@ -3,6 +3,7 @@
 #include "trainer/eval/continue.h"
 #include "trainer/model/adapters.h"
 #include "trainer/model/plan_fits.h"
+#include "trainer/model/quantizers.h"
 #include "trainer/model/same_tokens.h"
 
 namespace sterna::run {
@@ -87,6 +88,53 @@ void require_lockstep(const Session& session) {
         "have to be kept: set train.recompute=false, or kd.intervention.steps=0");
 }
 
+/// Rules must name what is packed: matrices of blocks, in one way from the first step to the last.
+void require_packable(const Session& session) {
+  const quant::Plan& plan = session.teacher_plan;
+  if (plan.stages_end() > 0)
+    throw UserError("teacher.quant: a teacher has no stages; remove teacher.quant.stage");
+  model::Decoder shapes(session.teacher_source.config, at::kFloat);
+  for (const model::Parameter& parameter : shapes.parameters()) {
+    if (parameter.matrix && model::place_of(parameter) == quant::Place::kOutside &&
+        plan.scheme_of(model::module_of(parameter.name), quant::Place::kOutside) != "none")
+      throw UserError("teacher.quant: " + model::module_of(parameter.name) +
+                      " is used whole and stays in teacher.dtype; let no rule match it");
+  }
+  try {
+    model::require_plan_fits(plan, shapes);
+  } catch (const recipes::RecipeError&) {
+    throw;
+  } catch (const UserError& error) {
+    throw UserError("teacher.quant: " + std::string(error.what()));
+  }
+}
+
+/// What a teacher in memory is needed for cannot be had from what it said once.
+void require_cacheable(const Session& session) {
+  const TeacherConfig& teacher = session.settings.teacher;
+  const std::string said = "teacher.cache: \"" + teacher.cache + "\" ";
+  if (session.settings.blockwise_wanted())
+    throw UserError(said +
+                    "holds nothing for the block-wise stage; make that a run of its own, and start "
+                    "this one from it with model.path, or set teacher.cache=none");
+  if (session.objective->hidden().wanted() || session.objective->intervention().wanted())
+    throw UserError(said +
+                    "holds no layers, which kd.hidden and kd.intervention compare; remove them, or "
+                    "set teacher.cache=none");
+  if (teacher.cache != "topk")
+    return;
+  if (!session.objective->takes_top_words())
+    throw UserError(said +
+                    "tells too little for these terms of kd.loss: it serves kl, reverse_kl, jsd "
+                    "and cakld at temperature 1 with weighting uniform; take "
+                    "teacher.cache=hidden");
+  if (teacher.top_k >= session.teacher_source.config.vocab)
+    throw UserError("teacher.top_k: " + std::to_string(teacher.top_k) +
+                    " words of a vocabulary of " +
+                    std::to_string(session.teacher_source.config.vocab) +
+                    " leave no rest; give fewer, or take teacher.cache=hidden");
+}
+
 /// The last stage must leave steps to quant.weight, which is what is exported.
 void require_stages(const Session& session, model::Decoder& shapes) {
   const quant::Plan& plan = session.plan;
@@ -108,6 +156,21 @@ void require_stages(const Session& session, model::Decoder& shapes) {
 
 }  // namespace
 
+void require_pairs(const Session& session) {
+  const bool pairs = session.samples->together() == 2;
+  if (session.objective->dpo().wanted() && !pairs)
+    throw UserError(
+        "kd.dpo: prefers one of two answers, but [data] has no pairs of them; set "
+        "data.format=preference");
+  if (pairs && !session.objective->dpo().wanted())
+    throw UserError(
+        "data.format: \"preference\" is of two answers to a prompt, and nothing in [kd] prefers "
+        "one; set kd.dpo={}, or data.format=pairs with data.response=\"chosen\"");
+  if (pairs && session.settings.train.batch % 2 != 0)
+    throw UserError("train.batch: " + std::to_string(session.settings.train.batch) +
+                    " samples part the two answers to a prompt; give an even number");
+}
+
 void require_fitting_models(const Session& session) {
   const Settings& s = session.settings;
   require_positions(s, session.source);
@@ -120,6 +183,10 @@ void require_fitting_models(const Session& session) {
   if (s.blockwise_wanted())
     require_same_blocks("[blockwise]", session.source.config, session.teacher_source.config);
   require_lockstep(session);
+  if (session.needs_teacher && !session.teacher_plan.empty())
+    require_packable(session);
+  if (session.caches_teacher())
+    require_cacheable(session);
   if (!session.adapters.empty() && s.train.only == "quant")
     throw UserError(
         "train.only = \"quant\" would leave the adapters of [adapter] untrained; "

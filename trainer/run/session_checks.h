@@ -9,4 +9,8 @@ namespace sterna::run {
 /// @throws recipes::UserError
 void require_fitting_models(const Session& session);
 
+/// Refuses preferences without data for them, and the reverse.
+/// @throws recipes::UserError
+void require_pairs(const Session& session);
+
 }  // namespace sterna::run

@@ -152,12 +152,16 @@ void measure_teacher(Run& run) {
   const int64_t batches = session.objective->batches_to_measure();
   if (batches == 0)
     return;
-  const Tensor& head = session.teacher->head_linear().weight;
+  const auto mean_confidence = [&](const Inputs& inputs) {
+    return session.cached_teacher ? session.cached_teacher->mean_confidence(inputs)
+                                  : distill::mean_confidence(hidden_of(*session.teacher, inputs),
+                                                             session.teacher->head_linear().weight);
+  };
   double sum = 0;
   for (int64_t i = 0; i < batches; ++i) {
     SignalWatch::check();
     const Batch batch = load_batch(*session.samples, i * config.batch, config.batch);
-    sum += distill::mean_confidence(hidden_of(*session.teacher, batch.inputs), head);
+    sum += mean_confidence(batch.inputs);
   }
   const double confidence = sum / static_cast<double>(batches);
   session.objective->set_confidence(confidence);
@@ -208,7 +212,8 @@ void end_to_end(Run& run) {
                *session.objective,
                *session.samples,
                run.optimizer,
-               *session.world},
+               *session.world,
+               session.cached_teacher.get()},
               settings.train);
     const LogContext context{session.objective->term_names(),
                              step_flops(session.source.config,

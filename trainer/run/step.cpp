@@ -133,7 +133,9 @@ distill::HeadInputs Step::hidden_states(const Batch& batch,
     ms.forward -= beside.milliseconds();
     return head;
   }
-  if (parts_.teacher != nullptr)
+  if (parts_.cached != nullptr)
+    parts_.cached->give(batch.inputs, head);
+  else if (parts_.teacher != nullptr)
     head.teacher_hidden = hidden_of(*parts_.teacher, batch.inputs);
   watch.lap(ms.teacher);
   head.student_hidden = tape_.forward(batch.inputs);

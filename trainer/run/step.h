@@ -7,6 +7,7 @@
 #include "trainer/data/samples.h"
 #include "trainer/dist/world.h"
 #include "trainer/model/decoder.h"
+#include "trainer/run/cached_teacher.h"
 #include "trainer/run/config.h"
 #include "trainer/run/optimizer.h"
 #include "trainer/run/tape.h"
@@ -43,6 +44,7 @@ struct StepParts {
   const data::SampleSource& samples;
   Optimizer& optimizer;
   dist::World& world;
+  const CachedTeacher* cached = nullptr;  ///< asked in place of the teacher
 };
 
 /// Samples of one step that one rank computes.

@@ -32,6 +32,18 @@ bool train_stages(Run& run) {
   }
 }
 
+/// @return  false where a signal came first
+bool taught_ahead(Session& session, Progress& progress) {
+  try {
+    teach_ahead(session, progress);
+    return true;
+  } catch (const Interrupted& signal) {
+    progress.line(std::string(signal.what()) +
+                  ": what the teacher has said is kept, and the same command goes on from it");
+    return false;
+  }
+}
+
 /// @return  false where a signal came before all was delivered
 bool deliver_run(recipes::Recipe& recipe,
                  const RunFolder& folder,
@@ -70,9 +82,11 @@ TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
   auto session = std::make_unique<Session>(open_session(recipe));
   const RunFolder folder(place_of_run(recipe, session->settings.run, options.resume));
   require_folder(recipe, folder, options.resume);
-  load_models(*session);
   Progress progress(options.out, options.columns);
   const SignalWatch watch;
+  if (!taught_ahead(*session, progress))
+    return {/*stopped_early=*/true, folder.path()};
+  load_models(*session);
   fs::path last;
   {
     Run run(recipe, *session, folder, progress);
