@@ -10,6 +10,7 @@
 
 #include <toml++/toml.h>
 
+#include "recipes/key_depth.h"
 #include "recipes/merge.h"
 #include "recipes/paths.h"
 #include "recipes/recipe.h"
@@ -96,6 +97,8 @@ Value convert(const toml::node& node, const std::string& file, int depth) {
 }
 
 Value parse_plain(const std::string& text, const std::string& origin) {
+  if (const DeepKey deep = find_deep_key(text, kMaxDepth); deep.line > 0)
+    fail({origin, deep.line, 1}, "nested deeper than " + std::to_string(kMaxDepth) + " levels");
   try {
     return convert(toml::parse(text, origin), origin, 0);
   } catch (const toml::parse_error& error) {

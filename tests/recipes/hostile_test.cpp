@@ -77,13 +77,51 @@ TEST(Hostile, TenThousandMutationsOfARecipeGiveErrorsAndNeverCrash) {
     use(mutated(kText, random), mutated("part.kind.teeth=[1, 2]", random));
 }
 
+std::string repeated(const std::string& text, size_t times) {
+  std::string all;
+  for (size_t i = 0; i < times; ++i)
+    all += text;
+  return all;
+}
+
+// A key of 50,000 parts brought the program down where toml++ unmade its tables.
+TEST(Hostile, AKeyOfManyPartsIsRefusedWhereverItStands) {
+  const std::string key = repeated("a.", 100000) + "a";
+  for (const std::string& text : {key + " = 1\n",
+                                  "x = 1\n[" + key + "]\n",
+                                  "x = { " + key + " = 1 }\n",
+                                  "x = [1, { " + key + " = 1 }]\n",
+                                  repeated("\"a\" . ", 100000) + "a = 1\n",
+                                  repeated("'a'.", 100000) + "a = 1\nnot toml",
+                                  key + " no toml either"}) {
+    try {
+      Recipe::parse(text, "r.toml");
+      ADD_FAILURE() << text.substr(0, 20);
+    } catch (const RecipeError& error) {
+      EXPECT_NE(std::string(error.what()).find("nested deeper than 64"), std::string::npos)
+          << error.what();
+    }
+  }
+}
+
+TEST(Hostile, DotsInTextsCommentsAndNumbersAreNoNesting) {
+  const std::string dots(500, '.');
+  for (const std::string& text :
+       {"x = \"" + dots + "\"\n",
+        "x = '" + dots + "'\n",
+        "x = \"\"\"\n\"" + dots + "\n" + dots + "\"\"\"\n",
+        "x = '''" + dots + "'\n" + dots + "'''\n",
+        "x = \"\\\"" + dots + "\" # " + dots + "\n",
+        "x = [" + repeated("1.5, ", 200) + "2.5]\n" + repeated("# a.b.c\n", 100)})
+    EXPECT_NO_THROW(Recipe::parse(text, "r.toml")) << text.substr(0, 20);
+}
+
 TEST(Hostile, DeepNestingIsRefused) {
   for (const size_t depth : {65u, 255u, 5000u, 100000u}) {
     const std::string lists = "x = " + std::string(depth, '[') + std::string(depth, ']') + "\n";
     EXPECT_THROW(Recipe::parse(lists, "r.toml"), RecipeError) << depth;
     std::string tables = "x = 1";
-    for (size_t i = 0; i < std::min<size_t>(depth, 5000); ++i)
-      tables = "a." + tables;
+    tables.insert(0, repeated("a.", depth));
     EXPECT_THROW(Recipe::parse(tables + "\n", "r.toml"), RecipeError) << depth;
     Recipe recipe;
     EXPECT_THROW(recipe.set(tables), RecipeError) << depth;
