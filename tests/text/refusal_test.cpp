@@ -1,4 +1,5 @@
 // What is not supported or damaged is refused by name.
+#include <cmath>
 #include <fstream>
 #include <random>
 
@@ -6,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "recipes/user_error.h"
+#include "tests/io/gguf_builder.h"
 #include "tests/support/temp_folder.h"
 #include "tests/support/tokenizers.h"
 #include "trainer/text/chat.h"
@@ -77,6 +79,76 @@ TEST_F(RefusalTest, BrokenContentsSayWhatIsWrong) {
   EXPECT_NE(refusal(changed).find("dropout"), std::string::npos);
 }
 
+// 512 MiB for a file of 1 KiB.
+TEST_F(RefusalTest, IdsFarBeyondTheNumberOfPiecesAreRefused) {
+  json changed = root_;
+  changed["model"]["vocab"]["far"] = 16777215;
+  EXPECT_NE(refusal(changed).find("the id of \"far\" is 16777215"), std::string::npos)
+      << refusal(changed);
+  changed = root_;
+  changed["added_tokens"][0]["id"] = 16777215;
+  EXPECT_NE(refusal(changed).find("is 16777215"), std::string::npos) << refusal(changed);
+  changed["added_tokens"][0]["id"] = 4294967296;
+  EXPECT_NE(refusal(changed).find("is 4294967296"), std::string::npos) << refusal(changed);
+  changed = root_;
+  changed["model"]["vocab"]["gap"] = 5000;
+  EXPECT_EQ(refusal(changed), "") << "a vocabulary may have gaps";
+}
+
+// Each of them looped without end.
+TEST_F(RefusalTest, EmptyTextsThatAreLookedForAreRefused) {
+  const json strip = {{"type", "Strip"}, {"content", ""}, {"start", INT64_MAX}, {"stop", 0}};
+  const json metaspace = {{"type", "Metaspace"}, {"replacement", ""}};
+  const json suffix = {{"type", "BPEDecoder"}, {"suffix", ""}};
+  for (const json& decoder : {strip, metaspace, suffix}) {
+    json changed = root_;
+    changed["decoder"] = decoder;
+    EXPECT_NE(refusal(changed).find("is empty"), std::string::npos) << decoder;
+  }
+  json changed = root_;
+  changed["pre_tokenizer"] = metaspace;
+  EXPECT_NE(refusal(changed).find("is empty"), std::string::npos) << refusal(changed);
+}
+
+TEST_F(RefusalTest, NumbersThatDoNotFitAreRefusedNotCutOff) {
+  const json strip = {{"type", "Strip"}, {"content", "x"}, {"start", 1e300}, {"stop", 0}};
+  json changed = root_;
+  changed["decoder"] = strip;
+  EXPECT_NE(refusal(changed).find("\"start\" has an unexpected type"), std::string::npos)
+      << refusal(changed);
+  for (const json& id : {json(4294967296), json(-1), json(1e300), json(1000000), json("x")}) {
+    changed = root_;
+    changed["post_processor"] = {{"type", "BertProcessing"},
+                                 {"cls", json::array({"a", id})},
+                                 {"sep", json::array({"b", 0})}};
+    EXPECT_NE(refusal(changed).find(id.dump()), std::string::npos) << refusal(changed);
+  }
+}
+
+TEST_F(RefusalTest, APatternThatCannotBeMatchedIsTheFilesFault) {
+  json changed = root_;
+  changed["pre_tokenizer"] = {
+      {"type", "Split"}, {"pattern", {{"Regex", "(?:(?:a|a)*)*[bc]"}}}, {"behavior", "Isolated"}};
+  const auto tokenizer = open(changed.dump());
+  try {
+    tokenizer->encode(std::string(60, 'a'));
+    ADD_FAILURE() << "it was matched";
+  } catch (const recipes::UserError& error) {
+    EXPECT_NE(std::string(error.what()).find("(?:(?:a|a)*)*[bc] cannot be matched"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
+TEST_F(RefusalTest, SideFilesOfAnotherKindAreNoCrash) {
+  for (const json& templates : {json(7), json::array({7, {{"name", 3}}, {{"name", "default"}}})}) {
+    write("tokenizer_config.json", {{"chat_template", templates}});
+    EXPECT_EQ(open(root_.dump())->chat_template(), "");
+  }
+  write("tokenizer_config.json", json::array({1}));
+  EXPECT_NO_THROW(open(root_.dump()));
+}
+
 TEST_F(RefusalTest, RandomMutationsOfAFileNeverCrash) {
   const std::string whole = root_.dump();
   std::mt19937_64 random(9);
@@ -120,6 +192,45 @@ TEST_F(RefusalTest, SideFilesGiveSpecialTokensAndTemplate) {
   EXPECT_EQ(tokenizer->chat_template(), "d");
   std::ofstream(folder_ / "chat_template.jinja") << "j";
   EXPECT_EQ(open(root_.dump())->chat_template(), "j");
+}
+
+class GgufTokenizer : public testing::Test {
+ protected:
+  /// What is said of a SentencePiece vocabulary of four pieces with this score and unknown token.
+  std::string refusal(float score, int64_t unknown) const {
+    using tests::raw;
+    tests::GgufBuilder file;
+    file.text("tokenizer.ggml.model", "llama");
+    file.pair("tokenizer.ggml.tokens",
+              9,
+              raw(uint32_t{8}) + raw(uint64_t{4}) + tests::gguf_string("<unk>") +
+                  tests::gguf_string("a") + tests::gguf_string("b") + tests::gguf_string("ab"));
+    file.pair("tokenizer.ggml.scores",
+              9,
+              raw(uint32_t{6}) + raw(uint64_t{4}) + raw(0.F) + raw(score) + raw(-2.F) + raw(-1.F));
+    file.pair("tokenizer.ggml.unknown_token_id", 11, raw(unknown));
+    std::ofstream(folder_ / "x.gguf", std::ios::binary) << file.build();
+    try {
+      open_tokenizer(folder_ / "x.gguf")->encode("ab");
+    } catch (const recipes::UserError& error) {
+      return error.what();
+    }
+    return "";
+  }
+
+  tests::TempFolder folder_;
+};
+
+// Sorting by NaN reads behind the array.
+TEST_F(GgufTokenizer, ScoresThatAreNoNumbersAreRefused) {
+  EXPECT_EQ(refusal(-1, 0), "");
+  EXPECT_NE(refusal(std::nanf(""), 0).find("holds NaN or Inf"), std::string::npos);
+}
+
+TEST_F(GgufTokenizer, SpecialTokensBeyondTheVocabularyAreRefusedWithBothNumbers) {
+  EXPECT_NE(refusal(-1, 4).find("is 4, but the vocabulary has 4 pieces"), std::string::npos);
+  EXPECT_NE(refusal(-1, int64_t{1} << 32).find("is 4294967296"), std::string::npos);
+  EXPECT_EQ(refusal(-1, 4294967295), "") << "so some converters say that there is none";
 }
 
 TEST(GgufPreTokenizer, UnknownNameIsRefused) {

@@ -20,7 +20,7 @@ std::vector<TemplatePart> read_template(const json& list, const json& special_to
     }
     const json& token = item.at("SpecialToken");
     for (const json& id : special_tokens.at(token.at("id").get<std::string>()).at("ids"))
-      parts.push_back({id.get<int32_t>(), -1, value_or(token, "type_id", int32_t{0})});
+      parts.push_back({id_of(id), -1, value_or(token, "type_id", int32_t{0})});
   }
   return parts;
 }
@@ -59,9 +59,8 @@ std::optional<Surroundings> read_post_processor(const json& spec) {
     return found;
   }
   if (type == "BertProcessing" || type == "RobertaProcessing") {
-    return around(spec.at("cls").at(1).get<int32_t>(),
-                  spec.at("sep").at(1).get<int32_t>(),
-                  type == "RobertaProcessing");
+    return around(
+        id_of(spec.at("cls").at(1)), id_of(spec.at("sep").at(1)), type == "RobertaProcessing");
   }
   if (type != "TemplateProcessing") {
     refuse("post-processor", type);

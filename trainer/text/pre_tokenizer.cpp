@@ -279,7 +279,7 @@ Part make_metaspace(const nlohmann::json& spec) {
   if (!spec.contains("prepend_scheme") && !value_or(spec, "add_prefix_space", true)) {
     scheme = "never";
   }
-  const auto marker = value_or<std::string>(spec, "replacement", "\u2581");
+  const auto marker = text_or(spec, "replacement", "\u2581");
   return std::make_unique<Metaspace>(marker, scheme, value_or(spec, "split", true));
 }
 

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <stdexcept>
 
 #include <pcre2.h>
 
@@ -207,8 +206,11 @@ void Regex::for_each(std::string_view text,
       return;
     }
     if (count < 0) {
-      throw std::runtime_error("tokenizer: PCRE2 error " + std::to_string(count) + " in " +
-                               code_->pattern);
+      std::array<PCRE2_UCHAR, 256> why{};
+      pcre2_get_error_message(count, why.data(), why.size());
+      throw recipes::UserError("tokenizer: the regular expression " + code_->pattern +
+                               " cannot be matched (" + reinterpret_cast<const char*>(why.data()) +
+                               "); is the tokenizer's file damaged?");
     }
     const PCRE2_SIZE* range = pcre2_get_ovector_pointer(data);
     const size_t begin = range[0];

@@ -4,6 +4,7 @@
 
 #include "trainer/io/atomic_file.h"
 #include "trainer/io/json.h"
+#include "trainer/text/spec.h"
 
 namespace sterna::text {
 namespace {
@@ -36,7 +37,7 @@ std::optional<int32_t> token_id(const json& config, const char* key) {
     return std::nullopt;
   }
   const json& id = found->is_array() && !found->empty() ? found->front() : *found;
-  return id.is_number_integer() ? std::optional(id.get<int32_t>()) : std::nullopt;
+  return holds_integer<int32_t>(id) ? std::optional(id.get<int32_t>()) : std::nullopt;
 }
 
 struct Name {
@@ -49,6 +50,11 @@ constexpr Name kNames[] = {{"bos_token", "bos_token_id", &SpecialTokens::bos},
                            {"pad_token", "pad_token_id", &SpecialTokens::pad},
                            {"unk_token", "unk_token_id", &SpecialTokens::unk}};
 
+std::string text_at(const json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
 // A string, or a list of {"name", "template"}, of which "default" is the one for plain chats.
 std::string template_of(const json& config) {
   const auto found = config.find("chat_template");
@@ -59,8 +65,8 @@ std::string template_of(const json& config) {
     return found->get<std::string>();
   }
   for (const json& entry : found->is_array() ? *found : json::array()) {
-    if (entry.value("name", "") == "default") {
-      return entry.value("template", "");
+    if (entry.is_object() && text_at(entry, "name") == "default") {
+      return text_at(entry, "template");
     }
   }
   return "";

@@ -1,5 +1,8 @@
 #include "trainer/text/tokenizer_gguf.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include <nlohmann/json.hpp>
 
 #include "recipes/user_error.h"
@@ -35,9 +38,19 @@ class Source {
   bool flag(const std::string& key, bool fallback) const {
     return has(key) ? file_.boolean(kPrefix + key) : fallback;
   }
+  // -1, also as 32 bits without a sign, says that there is none.
   std::optional<int32_t> id(const std::string& key) const {
-    return has(key) ? std::optional(static_cast<int32_t>(file_.integer(kPrefix + key)))
-                    : std::nullopt;
+    const int64_t id = has(key) ? file_.integer(kPrefix + key) : -1;
+    if (id == -1 || id == UINT32_MAX) {
+      return std::nullopt;
+    }
+    const auto pieces = static_cast<int64_t>(texts("tokens").size());
+    if (id < 0 || id >= pieces) {
+      throw recipes::UserError(std::string("GGUF tokenizer: ") + kPrefix + key + " is " +
+                               std::to_string(id) + ", but the vocabulary has " +
+                               std::to_string(pieces) + " pieces");
+    }
+    return static_cast<int32_t>(id);
   }
   std::vector<int64_t> types() const {
     return has("token_type") ? file_.integers(kPrefix + std::string("token_type"))
@@ -50,6 +63,9 @@ class Source {
     if (values == nullptr || values->size() != texts("tokens").size()) {
       throw recipes::UserError(
           "GGUF tokenizer: tokenizer.ggml.scores must hold one number for each token");
+    }
+    if (!std::all_of(values->begin(), values->end(), [](double x) { return std::isfinite(x); })) {
+      throw recipes::UserError("GGUF tokenizer: tokenizer.ggml.scores holds NaN or Inf");
     }
     return *values;
   }
@@ -100,7 +116,7 @@ bool read_sentencepiece(const Source& source, PipelineParts& parts) {
   parts.bpe.byte_fallback = true;
   parts.bpe.fuse_unk = true;
   if (const std::optional<int32_t> unk = source.id("unknown_token_id")) {
-    parts.bpe.unk = parts.pieces.at(static_cast<size_t>(*unk));
+    parts.bpe.unk = parts.pieces[static_cast<size_t>(*unk)];
   }
   const bool prefix = source.flag("add_space_prefix", true);
   json normalizers = json::array();
@@ -184,8 +200,6 @@ std::unique_ptr<Tokenizer> open_tokenizer_gguf(const std::filesystem::path& file
     throw;
   } catch (const recipes::UserError& error) {
     throw recipes::UserError(file.string() + ": " + error.what());
-  } catch (const std::out_of_range&) {
-    throw recipes::UserError(file.string() + ": a special token's id is not in the vocabulary");
   }
 }
 

@@ -18,22 +18,25 @@ namespace {
 
 using nlohmann::json;
 
-// Far more than any vocabulary; keeps a damaged id from asking for the whole memory.
-constexpr int64_t kMaxId = 1 << 24;
+/// Ids have gaps, but no table is made that is mostly gap: a damaged id would ask for the whole
+/// memory.
+size_t most_ids(size_t pieces) {
+  return 8 * pieces + 65536;
+}
 
-int32_t checked_id(const json& value, const std::string& piece) {
-  const int64_t id = value.is_number_integer() ? value.get<int64_t>() : -1;
-  if (id < 0 || id > kMaxId) {
+int32_t checked_id(const json& value, const std::string& piece, size_t most) {
+  if (!holds_integer<int32_t>(value) || value.get<int32_t>() < 0 || value.get<size_t>() >= most) {
     throw recipes::UserError("tokenizer.json: the id of \"" + piece + "\" is " + value.dump() +
-                             ", not a number from 0 to " + std::to_string(kMaxId));
+                             ", not a number from 0 to " + std::to_string(most - 1));
   }
-  return static_cast<int32_t>(id);
+  return value.get<int32_t>();
 }
 
 std::vector<std::string> read_vocabulary(const json& vocabulary) {
   std::vector<std::string> pieces(vocabulary.size());
+  const size_t most = most_ids(pieces.size());
   for (const auto& [piece, value] : vocabulary.items()) {
-    const auto slot = static_cast<size_t>(checked_id(value, piece));
+    const auto slot = static_cast<size_t>(checked_id(value, piece, most));
     pieces.resize(std::max(pieces.size(), slot + 1));
     pieces[slot] = piece;
   }
@@ -90,12 +93,12 @@ void read_model(const json& model, PipelineParts& parts) {
   parts.merges = read_merges(model.at("merges"));
 }
 
-std::vector<AddedToken> read_added(const json& root) {
+std::vector<AddedToken> read_added(const json& root, size_t pieces) {
   std::vector<AddedToken> out;
   for (const json& entry : root.value("added_tokens", json::array())) {
     AddedToken token;
     token.content = value_or<std::string>(entry, "content", "");
-    token.id = checked_id(entry.at("id"), token.content);
+    token.id = checked_id(entry.at("id"), token.content, most_ids(pieces));
     token.single_word = value_or(entry, "single_word", false);
     token.lstrip = value_or(entry, "lstrip", false);
     token.rstrip = value_or(entry, "rstrip", false);
@@ -109,7 +112,7 @@ std::vector<AddedToken> read_added(const json& root) {
 PipelineParts read_parts(const json& root) {
   PipelineParts parts;
   read_model(root.at("model"), parts);
-  parts.added = read_added(root);
+  parts.added = read_added(root, parts.pieces.size());
   parts.normalizer = make_normalizer(root.value("normalizer", json()));
   // Raw bytes need a model without rules of its own about characters.
   const bool raw_bytes = !parts.word_piece && !parts.bpe.byte_fallback &&
@@ -118,6 +121,17 @@ PipelineParts read_parts(const json& root) {
   parts.bpe.alphabet = parts.pre_tokenizer.alphabet;
   parts.decoder = make_decoder(root.value("decoder", json()));
   return parts;
+}
+
+void require_pieces(const Surroundings& around, const Pipeline& tokenizer) {
+  for (const std::vector<TemplatePart>* parts : {&around.single, &around.pair}) {
+    for (const TemplatePart& part : *parts) {
+      if (part.text < 0 && part.special >= tokenizer.vocab_size())
+        throw recipes::UserError("tokenizer.json: the post-processor adds the id " +
+                                 std::to_string(part.special) + ", but the vocabulary has " +
+                                 std::to_string(tokenizer.vocab_size()) + " pieces");
+    }
+  }
 }
 
 }  // namespace
@@ -144,6 +158,7 @@ std::unique_ptr<Pipeline> build_tokenizer(const json& root,
       own.special.add_bos = true;
     }
     auto tokenizer = std::make_unique<Pipeline>(std::move(parts));
+    require_pieces(around.value_or(Surroundings()), *tokenizer);
     Settings settings = read_settings(
         file.parent_path(), own, [&](std::string_view piece) { return tokenizer->find(piece); });
     settings.surroundings = around.value_or(default_surroundings(settings.special));
