@@ -102,6 +102,9 @@ TEST(Json, DuplicateKeysDeepNestingAndDamageAreRefusedWithTheByte) {
   EXPECT_HAS(message_of<FileError>([] { parse_json(std::string(100, '['), "f.json"); }),
              "deeper than 64 (at byte 66)");
   EXPECT_HAS(message_of<FileError>([] { parse_json("[1,]", "f.json", 100); }), "at byte 104");
+  // A fuzzer's find: the library has an exception of its own for it.
+  EXPECT_HAS(message_of<FileError>([] { parse_json("[1, 1e999]", "f.json", 100); }),
+             "f.json: JSON holds a number that is none here (at byte 110)");
 }
 
 }  // namespace

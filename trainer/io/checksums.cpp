@@ -70,6 +70,10 @@ void require_checksums(const fs::path& folder) {
   if (!fs::exists(list))
     return;
   const std::string text = read_text(list);
+  if (text.empty())
+    throw FileError(list.string() +
+                    ": lists nothing; copy the list again, or remove it to go "
+                    "without");
   size_t number = 0;
   for (size_t at = 0, end = 0; at < text.size(); at = end + 1) {
     end = std::min(text.find('\n', at), text.size());

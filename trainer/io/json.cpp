@@ -69,6 +69,9 @@ json parse_json(std::string_view text, const std::filesystem::path& file, uint64
   } catch (const json::parse_error& error) {
     throw FileError(file.string() + ": no valid JSON (at byte " +
                     std::to_string(offset + error.byte) + "): " + error.what());
+  } catch (const json::out_of_range& error) {  // 1e999
+    throw FileError(file.string() + ": JSON holds a number that is none here" + place() + ": " +
+                    error.what());
   }
 }
 

@@ -6,8 +6,10 @@
 #include "trainer/io/tensorboard.h"
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <unistd.h>
 
 #include "trainer/io/tensor_file.h"
@@ -89,7 +91,8 @@ TensorboardWriter::TensorboardWriter(const std::filesystem::path& folder) {
                     std::to_string(::getpid()));
   out_.open(path_, std::ios::binary | std::ios::app);
   if (!out_)
-    throw FileError(path_.string() + ": cannot be created; check the folder's permissions");
+    throw FileError(path_.string() + ": cannot be created (" + std::strerror(errno) +
+                    "); check the folder's permissions and the free space of its disk");
   record(key(1, 1) + raw(unix_time()) + bytes_field(3, "brain.Event:2"));
 }
 
@@ -113,7 +116,8 @@ void TensorboardWriter::record(const std::string& event) {
   const std::string length = raw(static_cast<uint64_t>(event.size()));
   out_ << length << raw(masked(crc32c(length))) << event << raw(masked(crc32c(event)));
   if (!out_.flush())
-    throw FileError(path_.string() + ": cannot be written; check the free space of its disk");
+    throw FileError(path_.string() + ": cannot be written (" + std::strerror(errno) +
+                    "); check the free space of its disk");
 }
 
 }  // namespace sterna::io
