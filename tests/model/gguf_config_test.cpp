@@ -70,5 +70,20 @@ TEST(GgufRope, AnotherTypeIsRefusedByName) {
   EXPECT_THROW(rope_of(file), recipes::UserError);
 }
 
+TEST(GgufConfig, AnEmbeddingWithoutRowsAndColumnsIsRefused) {
+  tests::GgufBuilder file = tiny();
+  const std::string matrix = tests::raw(uint32_t{2}) + tests::raw(int64_t{32});
+  const size_t at = file.infos[0].find(matrix);
+  file.infos[0].replace(at, 4 + 2 * 8, tests::raw(uint32_t{0}));
+  try {
+    rope_of(file);
+    ADD_FAILURE() << "accepted";
+  } catch (const recipes::UserError& error) {
+    EXPECT_NE(std::string(error.what()).find("has 0 dimensions where 2 are expected"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
 }  // namespace
 }  // namespace sterna::model

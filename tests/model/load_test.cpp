@@ -164,7 +164,40 @@ TEST_F(Checkpoint, AHugeNumberOfLayersIsRefusedBeforeAnythingIsMade) {
   set("num_hidden_layers", 2000000000);
   set("model_type", "mistral");
   set("sliding_window", 4);
-  expect_refused({"number of layers", "65536"});
+  expect_refused({"number of layers", "1024"});
+}
+
+// Integers that overflowed, and tables of 8 GB for a file of 700 bytes.
+TEST_F(Checkpoint, SizesThatNoModelHasAreRefusedBeforeAnythingIsMade) {
+  set("head_dim", 1 << 20);
+  expect_refused({"head width is 1048576", "at most 65536"});
+  set("head_dim", 8);
+  for (const char* key : {"intermediate_size", "vocab_size"}) {
+    set(key, 2147483648);
+    expect_refused({"config.json", "2147483648"});
+    set(key, UINT64_MAX);
+    expect_refused({"config.json", key, "below 2^63"});
+    set(key, 32);
+  }
+  set("hidden_size", 2000000000);
+  set("vocab_size", 2000000000);
+  expect_refused({"more than 10^15 parameters"});
+}
+
+TEST_F(Checkpoint, AWidthThatOverflowsWhatIsMadeOfItIsRefused) {
+  fs::copy(tests::source_dir() / "tests/golden/tiny_gpt2",
+           folder_,
+           fs::copy_options::overwrite_existing | fs::copy_options::recursive);
+  set("n_inner", nullptr);
+  for (const int64_t width : {INT64_MAX, INT64_MIN, int64_t{1} << 62}) {
+    set("n_embd", width);
+    expect_refused({"config.json", "width"});
+  }
+}
+
+TEST_F(Checkpoint, AStretchedLengthThatIsNoLengthIsRefused) {
+  set("rope_scaling", {{"rope_type", "dynamic"}, {"factor", 1e300}});
+  expect_refused({"max_position_embeddings", "no sensible length"});
 }
 
 TEST_F(Checkpoint, WindowsStandInTheLayersThatTheConfigurationNames) {

@@ -1,5 +1,8 @@
 #include "trainer/model/config.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "recipes/user_error.h"
 #include "trainer/model/check_config.h"
 
@@ -14,6 +17,21 @@ int64_t matrix_weights(const DecoderConfig& c) {
 
 int64_t projection_weights(const DecoderConfig& c) {
   return c.projects_words() ? 2 * c.width * c.embedding_width() : 0;
+}
+
+/// Sizes and their products stay far from where integers overflow.
+constexpr int64_t kMostSize = (int64_t{1} << 31) - 1;
+constexpr int64_t kMostHeadWidth = int64_t{1} << 16;  // RoPE makes a table of it
+constexpr double kMostParameters = 1e15;
+
+/// An upper bound of parameters(), which would overflow where this is too much.
+double roughly(const DecoderConfig& c) {
+  const auto real = [](int64_t n) { return static_cast<double>(n); };
+  const double attention =
+      2 * real(c.width) * real(c.head_dim) * (real(c.heads) + real(c.kv_heads));
+  const double block = attention + 3 * real(c.width) * real(c.inner);
+  return 2 * (real(c.vocab) + real(c.width)) * real(std::max(c.width, c.embedding_width())) +
+         real(c.max_positions) * real(c.width) + real(c.layers) * block;
 }
 
 }  // namespace
@@ -52,13 +70,18 @@ void check_config(const DecoderConfig& c, const std::filesystem::path& file) {
                                                    {"head width", c.head_dim},
                                                    {"number of positions", c.max_positions}};
   for (const auto& [name, value] : sizes) {
-    if (value <= 0 || value > (int64_t{1} << 31))
+    if (value <= 0 || value > kMostSize)
       refuse(std::string("the ") + name + " is " + std::to_string(value) +
              ", expected a positive number below 2^31");
   }
   if (c.layers > kMostLayers)
     refuse("the number of layers is " + std::to_string(c.layers) + ", at most " +
            std::to_string(kMostLayers) + " are supported");
+  if (c.head_dim > kMostHeadWidth)
+    refuse("the head width is " + std::to_string(c.head_dim) + ", at most " +
+           std::to_string(kMostHeadWidth) + " is supported");
+  if (roughly(c) > kMostParameters)
+    refuse("its sizes multiply to more than 10^15 parameters; is one of them wrong?");
   if (c.heads % c.kv_heads != 0)
     refuse(std::to_string(c.heads) + " heads are no multiple of " + std::to_string(c.kv_heads) +
            " key/value heads");
@@ -66,8 +89,9 @@ void check_config(const DecoderConfig& c, const std::filesystem::path& file) {
     refuse("the head width " + std::to_string(c.head_dim) + " is odd: it cannot be rotated");
   if (!(c.norm_eps > 0 && c.norm_eps < 1))
     refuse("the epsilon of the norms must lie in (0, 1)");
-  if (!(c.rope.theta > 0 && c.rope.factor > 0))
-    refuse("the base and the factor of RoPE must be positive");
+  if (!(c.rope.theta > 0 && c.rope.factor > 0 && std::isfinite(c.rope.theta) &&
+        std::isfinite(c.rope.factor)))
+    refuse("the base and the factor of RoPE must be positive and finite");
   for (const int64_t window : c.windows) {
     if (window < 0)
       refuse("a sliding window of " + std::to_string(window) + " tokens");

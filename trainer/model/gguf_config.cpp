@@ -83,6 +83,14 @@ void check_supported(const io::Gguf& file, const ArchitectureKeys& keys) {
                     ": 'split.count': split files are not supported; merge them first");
 }
 
+int64_t rows_of(const io::Gguf& file, const char* matrix) {
+  const std::vector<int64_t>& shape = file.at(matrix).shape;
+  if (shape.size() != 2)
+    throw UserError(file.path().string() + ": tensor '" + matrix + "' has " +
+                    std::to_string(shape.size()) + " dimensions where 2 are expected");
+  return shape[0];
+}
+
 void read_gpt2(const ArchitectureKeys& keys, DecoderConfig& c) {
   c.norm = NormKind::kLayer;
   c.norm_eps = keys.number("attention.layer_norm_epsilon");
@@ -112,7 +120,7 @@ DecoderConfig read_gguf_config(const io::Gguf& file) {
   DecoderConfig config;
   config.family = family_of(file, keys);
   check_supported(file, keys);
-  config.vocab = file.at("token_embd.weight").shape.at(0);
+  config.vocab = rows_of(file, "token_embd.weight");
   config.width = keys.integer("embedding_length");
   config.inner = keys.integer("feed_forward_length");
   config.layers = keys.integer("block_count");

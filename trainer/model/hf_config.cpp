@@ -52,8 +52,12 @@ void read_rotated(const Keys& keys, DecoderConfig& c) {
   // Some configurations say only how long the texts were before RoPE was stretched.
   const bool stretched =
       c.rope.type == "dynamic" || c.rope.type == "yarn" || c.rope.type == "longrope";
-  if (stretched && c.rope.original_max_positions == c.max_positions)
-    c.max_positions = static_cast<int64_t>(static_cast<double>(c.max_positions) * c.rope.factor);
+  if (stretched && c.rope.original_max_positions == c.max_positions) {
+    const double longer = static_cast<double>(c.max_positions) * c.rope.factor;
+    if (!(longer >= 1 && longer < 1e9))
+      keys.refuse("max_position_embeddings", "times the factor of RoPE is no sensible length");
+    c.max_positions = static_cast<int64_t>(longer);
+  }
 }
 
 void read_llama(const Keys& keys, DecoderConfig& c) {
@@ -160,7 +164,8 @@ void read_gpt2(const Keys& keys, DecoderConfig& c) {
   require_flag(keys, "add_cross_attention", false);
   c.vocab = keys.integer("vocab_size");
   c.width = keys.integer("n_embd");
-  c.inner = keys.integer_or("n_inner", 4 * c.width);
+  // No width that overflows here is accepted later.
+  c.inner = keys.integer_or("n_inner", 4 * std::clamp<int64_t>(c.width, 0, int64_t{1} << 31));
   c.layers = keys.integer("n_layer");
   c.heads = keys.integer("n_head");
   c.max_positions = keys.integer_or("n_positions", 1024);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -28,6 +29,7 @@ class Keys {
   int64_t integer(const std::string& key) const {
     if (!at(key).is_number_integer())
       wrong(key, "an integer");
+    require_63_bits(key, at(key));
     return at(key).get<int64_t>();
   }
   int64_t integer_or(const std::string& key, int64_t fallback) const {
@@ -68,6 +70,7 @@ class Keys {
     for (const auto& id : list) {
       if (!id.is_number_integer())
         wrong(key, "an id or a list of ids");
+      require_63_bits(key, id);
       found.push_back(id.get<int64_t>());
     }
     return found;
@@ -111,6 +114,11 @@ class Keys {
     if (!at(key).is_array())
       wrong(key, expected);
     return at(key);
+  }
+  // The library would turn what is beyond into a negative number.
+  void require_63_bits(const std::string& key, const nlohmann::json& value) const {
+    if (value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX)
+      wrong(key, "an integer below 2^63");
   }
   [[noreturn]] void wrong(const std::string& key, const std::string& expected) const {
     refuse(key, "expected " + expected + ", found " + object_.at(key).dump().substr(0, 60));

@@ -1,15 +1,18 @@
-// Manifest v1 (JSON): what a checkpoint folder holds, with a SHA-256 per file. It is the last file
-// to be written, so a folder that has one was complete once; its hashes say whether it still is.
+// Manifest v1 (JSON): what a checkpoint folder holds, with a SHA-256 per file and one of itself. It
+// is the last file to be written, so a folder that has one was complete once; its hashes say
+// whether it still is.
 #include "trainer/model/run_checkpoint.h"
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstring>
 #include <set>
 
 #include <nlohmann/json.hpp>
 
 #include "trainer/io/atomic_file.h"
+#include "trainer/io/json.h"
 #include "trainer/io/safetensors.h"
 #include "trainer/io/sha256.h"
 
@@ -20,6 +23,25 @@ using nlohmann::json;
 namespace fs = std::filesystem;
 
 constexpr const char* kManifest = "manifest.json";
+constexpr const char* kOwnHash = "sha256";
+
+/// "source" may be written anew by hand, where a checkpoint was moved.
+std::string own_hash(json manifest) {
+  manifest.erase(kOwnHash);
+  manifest.erase("source");
+  const std::string text = manifest.dump(-1, ' ', /*ensure_ascii=*/true);
+  return io::sha256_hex(std::as_bytes(std::span(text)));
+}
+
+/// Manifests of before this hash do not have it.
+void require_own_hash(const json& manifest) {
+  if (!manifest.is_object() || !manifest.contains(kOwnHash))
+    return;
+  if (manifest.at(kOwnHash) != own_hash(manifest))
+    throw std::invalid_argument(
+        "damaged: it is not what its own \"sha256\" stands for; if you changed more than "
+        "\"source\" yourself, remove the key \"sha256\"");
+}
 
 json to_json(const CheckpointTensor& tensor) {
   json slices = json::array();
@@ -55,11 +77,24 @@ void require_complete(const Manifest& m) {
   };
   if (m.stage != "blockwise" && m.stage != "train")
     throw std::invalid_argument("stage '" + m.stage + "' is neither blockwise nor train");
+  if (m.step < 0)
+    throw std::invalid_argument("step " + std::to_string(m.step) + " is below 0");
   need(m.hashes, "hashes", {"tokenizer", "data"});
   need(m.state, "state", {"blocks", "skipped", "bad_in_row", "applied", "best", "best_step"});
   std::map<std::string, std::set<std::string>> names;
+  for (const char* key : {"blocks", "skipped", "bad_in_row", "applied", "best_step"}) {
+    constexpr double kExact = 9007199254740992;  // 2^53
+    const double value = m.state.at(key);
+    if (!(value >= 0 && value < kExact && value == std::floor(value)))
+      throw std::invalid_argument(std::string("state '") + key + "' is no whole number");
+  }
+  for (const auto& [file, hash] : m.files) {
+    if (file.empty() || file == "." || file == ".." || fs::path(file).filename() != file)
+      throw std::invalid_argument("files names '" + file + "', which is no plain file name");
+  }
   for (const CheckpointTensor& tensor : m.tensors) {
-    names[tensor.kind].insert(tensor.name);
+    if (!names[tensor.kind].insert(tensor.name).second)
+      throw std::invalid_argument("tensors lists " + tensor.kind + " " + tensor.name + " twice");
     for (const auto& slice : tensor.slices)
       need(m.files, "files", {slice.file.c_str()});
   }
@@ -111,7 +146,9 @@ Manifest read_manifest(const fs::path& checkpoint) {
     throw io::FileError(checkpoint.string() +
                         ": no manifest.json: this checkpoint was never completed");
   try {
-    return manifest_of(json::parse(io::read_text(path)));
+    const json root = io::read_json(path);
+    require_own_hash(root);
+    return manifest_of(root);
   } catch (const std::exception& error) {  // json's own errors and ours: both mean a damaged file
     throw io::FileError(path.string() + ": not a manifest of format 1: " + error.what());
   }
@@ -121,23 +158,24 @@ void write_manifest(const fs::path& checkpoint, const Manifest& m) {
   json tensors = json::array();
   for (const CheckpointTensor& tensor : m.tensors)
     tensors.push_back(to_json(tensor));
-  const json j = {{"format", m.format},
-                  {"stage", m.stage},
-                  {"step", m.step},
-                  {"source", m.source},
-                  {"recipe", m.recipe},
-                  {"code_version", m.code_version},
-                  {"hashes", m.hashes},
-                  {"state", m.state},
-                  {"files", m.files},
-                  {"tensors", tensors}};
+  json j = {{"format", m.format},
+            {"stage", m.stage},
+            {"step", m.step},
+            {"source", m.source},
+            {"recipe", m.recipe},
+            {"code_version", m.code_version},
+            {"hashes", m.hashes},
+            {"state", m.state},
+            {"files", m.files},
+            {"tensors", tensors}};
+  j[kOwnHash] = own_hash(j);
   io::write_atomically(checkpoint / kManifest, j.dump(1) + "\n");
 }
 
 void verify_checkpoint(const fs::path& checkpoint, const Manifest& manifest) {
   for (const auto& [file, expected] : manifest.files) {
     const fs::path path = checkpoint / file;
-    if (!fs::exists(path))
+    if (!fs::is_regular_file(path))
       throw io::FileError(path.string() + ": missing, though the manifest lists it");
     const std::string found = io::sha256_of_file(path);
     if (found != expected)
@@ -173,37 +211,74 @@ fs::path newest_checkpoint(const fs::path& run, std::vector<std::string>& torn) 
   return {};
 }
 
+namespace {
+
+/// The files of a checkpoint, each opened once.
+class Shards {
+ public:
+  explicit Shards(const fs::path& checkpoint) : checkpoint_(checkpoint) {}
+
+  /// A tensor by its slices. Nothing is allocated before the files are known to hold all of it.
+  Tensor read(const CheckpointTensor& listed) {
+    const uint64_t bytes = bytes_of(listed);
+    const int64_t rows = listed.shape.empty() ? 1 : listed.shape[0];
+    const uint64_t row_bytes = bytes / static_cast<uint64_t>(std::max<int64_t>(rows, 1));
+    int64_t next = 0;
+    for (const auto& slice : listed.slices) {
+      const io::TensorView& view = part(listed, slice);
+      const auto wanted = static_cast<uint64_t>(slice.end - slice.begin);
+      if (slice.begin != next || slice.end < next || slice.end > rows ||
+          view.dtype != io::Dtype::kF32 || view.bytes.size() != wanted * row_bytes)
+        throw io::FileError((checkpoint_ / slice.file).string() + ": " + listed.name +
+                            " does not have the rows that the manifest gives it");
+      next = slice.end;
+    }
+    if (next != rows)
+      throw io::FileError((checkpoint_ / kManifest).string() + ": rows of " + listed.name +
+                          " are missing behind row " + std::to_string(next));
+    Tensor whole = at::empty(listed.shape, at::kFloat);
+    auto* to = static_cast<char*>(whole.data_ptr());
+    for (const auto& slice : listed.slices) {
+      const io::TensorView& view = part(listed, slice);
+      if (!view.bytes.empty())
+        std::memcpy(to + static_cast<uint64_t>(slice.begin) * row_bytes,
+                    view.bytes.data(),
+                    view.bytes.size());
+    }
+    return whole;
+  }
+
+ private:
+  uint64_t bytes_of(const CheckpointTensor& listed) const {
+    try {
+      return io::bytes_of(io::Dtype::kF32, io::elements_of(listed.shape));
+    } catch (const io::FileError& error) {
+      throw io::FileError((checkpoint_ / kManifest).string() + ": " + listed.name + ": " +
+                          error.what());
+    }
+  }
+
+  const io::TensorView& part(const CheckpointTensor& listed, const CheckpointTensor::Slice& slice) {
+    auto& file = files_[slice.file];
+    if (!file)
+      file = io::open_safetensors(checkpoint_ / slice.file);
+    return file->at(listed.name);
+  }
+
+  fs::path checkpoint_;
+  std::map<std::string, std::unique_ptr<io::TensorFile>> files_;
+};
+
+}  // namespace
+
 std::map<std::string, Tensor> read_kind(const fs::path& checkpoint,
                                         const Manifest& manifest,
                                         const std::string& kind) {
   std::map<std::string, Tensor> result;
-  std::map<std::string, std::unique_ptr<io::TensorFile>> files;
+  Shards shards(checkpoint);
   for (const CheckpointTensor& listed : manifest.tensors) {
-    if (listed.kind != kind)
-      continue;
-    Tensor whole = at::empty(listed.shape, at::kFloat);
-    const int64_t rows = listed.shape.empty() ? 1 : listed.shape[0];
-    int64_t next = 0;
-    for (const auto& slice : listed.slices) {
-      auto& file = files[slice.file];
-      if (!file)
-        file = io::open_safetensors(checkpoint / slice.file);
-      const io::TensorView& view = file->at(listed.name);
-      const auto row_bytes = static_cast<uint64_t>(whole.nbytes()) / std::max<int64_t>(rows, 1);
-      if (slice.begin != next || slice.end > rows || view.dtype != io::Dtype::kF32 ||
-          view.bytes.size() != static_cast<uint64_t>(slice.end - slice.begin) * row_bytes)
-        throw io::FileError((checkpoint / slice.file).string() + ": " + listed.name +
-                            " does not have the rows that the manifest gives it");
-      if (!view.bytes.empty())
-        std::memcpy(static_cast<char*>(whole.data_ptr()) + next * row_bytes,
-                    view.bytes.data(),
-                    view.bytes.size());
-      next = slice.end;
-    }
-    if (next != rows)
-      throw io::FileError((checkpoint / kManifest).string() + ": rows of " + listed.name +
-                          " are missing behind row " + std::to_string(next));
-    result.emplace(listed.name, std::move(whole));
+    if (listed.kind == kind)
+      result.emplace(listed.name, shards.read(listed));
   }
   return result;
 }

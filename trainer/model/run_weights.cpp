@@ -30,7 +30,11 @@ Weights read_run_weights(const CheckpointInfo& info) {
     const auto quantizer = build_quantizer(plan, parameter);
     if (!quantizer)
       continue;
-    Tensor& value = weights.tensors.at(parameter.name);
+    const auto found = weights.tensors.find(parameter.name);
+    if (found == weights.tensors.end())
+      throw io::FileError((checkpoint / "manifest.json").string() + ": lists no master of " +
+                          parameter.name + "; use another checkpoint");
+    Tensor& value = found->second;
     stored.restore(*quantizer, parameter.name, value);
     quant::Encoded encoded = quantizer->encode(value);
     stored.require_scales(encoded, parameter.name);
