@@ -43,5 +43,13 @@ if(STERNA_SANITIZE)
                       -fno-omit-frame-pointer -g1)
   add_link_options(-fsanitize=address,undefined)
   # g++ 12 sees uninitialised values in its own <regex> once the sanitizers' code is in.
-  list(APPEND STERNA_COMPILE_OPTIONS -Wno-maybe-uninitialized)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+    list(APPEND STERNA_COMPILE_OPTIONS -Wno-maybe-uninitialized)
+  endif()
+endif()
+
+# tests/fuzz/README.md
+option(STERNA_FUZZ "Instrument for libFuzzer and define the program fuzz (clang)" OFF)
+if(STERNA_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
