@@ -13,7 +13,10 @@ const std::map<std::string, std::string> kFrozen{
     {"check", "--samples N"},
     {"eval", "--json FILE"},
     {"export", "--format NAME --out DIR --dtype TYPE"},
-    {"generate", "--prompt TEXT --chat --max-new N --temperature T --top-p P --seed S --dtype D"},
+    {"generate",
+     "--prompt TEXT --chat --prompts FILE --as KEY --sequences N --out FILE --max-new N "
+     "--temperature T "
+     "--top-p P --seed S --dtype D"},
     {"list", ""},
     {"quantize", "--out DIR"},
     {"tokenize", "--text T --file F --cases FILE.json"},
