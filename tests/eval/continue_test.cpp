@@ -5,6 +5,7 @@
 
 #include "tests/io/support.h"
 #include "tests/support/tiny_model.h"
+#include "trainer/io/json.h"
 #include "trainer/model/load.h"
 
 namespace sterna::eval {
@@ -55,6 +56,31 @@ TEST_F(Continue, EndsAtAnEndTokenOfTheTokenizerOrTheConfigurationAndLeavesItOut)
       continue_prompt(model::load_decoder(info, at::kFloat), *plain, prompt, {8});
   EXPECT_EQ(by_config.written, by_tokenizer.written);
   EXPECT_EQ(by_config.text, before);
+}
+
+// Of SentencePiece's pieces the first of a text loses its space, which none of a continuation is.
+TEST_F(Continue, KeepsTheSpaceBetweenThePromptAndItsContinuation) {
+  nlohmann::json root = io::read_json(folder_ / "model/tokenizer.json");
+  nlohmann::json vocab;
+  for (int id = 0; id < 256; ++id)
+    vocab["\u2581w" + std::to_string(id)] = id;
+  root["model"]["vocab"] = vocab;
+  root["pre_tokenizer"] = nullptr;
+  root["decoder"] = {{"type", "Sequence"},
+                     {"decoders",
+                      {{{"type", "Replace"}, {"pattern", {{"String", "\u2581"}}}, {"content", " "}},
+                       {{"type", "Fuse"}},
+                       {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}}}}};
+  tests::write_file(folder_ / "model/tokenizer.json", root.dump());
+  const auto words = text::open_tokenizer(folder_ / "model");
+  const model::Decoder decoder = model::load_decoder(model::inspect(folder_ / "model"), at::kFloat);
+
+  std::vector<int32_t> ids{7, 8};
+  const Continuation made = continue_prompt(decoder, *words, ids, {3});
+  const auto new_ids = generate(decoder, ids, {3}, {});
+  ids.insert(ids.end(), new_ids.begin(), new_ids.end());
+  EXPECT_EQ("w7 w8" + made.text, words->decode(ids));
+  EXPECT_EQ(made.text.front(), ' ');
 }
 
 }  // namespace

@@ -56,6 +56,25 @@ TEST_P(StreamTest, AnEndlessRunOfBrokenBytesDoesNotStopTheStream) {
   EXPECT_GT(whole.size(), 100u);
 }
 
+TEST_P(StreamTest, WhatFollowsAShownTextIsWhatTheWholeTextHasBehindIt) {
+  const std::vector<int32_t> ids = tokenizer_->encode(kText);
+  const std::string whole = tokenizer_->decode(ids);
+  int spaces = 0;
+  for (size_t cut = 1; cut < ids.size(); ++cut) {
+    const std::span shown = std::span(ids).first(cut);
+    const std::string before = tokenizer_->decode(shown);
+    if (before.ends_with("\uFFFD"))
+      continue;
+    StreamDecoder stream(*tokenizer_, shown);
+    std::string given;
+    for (const int32_t id : std::span(ids).subspan(cut))
+      given += stream.push(id);
+    EXPECT_EQ(before + given + stream.flush(), whole) << "behind " << before;
+    spaces += given.starts_with(' ') ? 1 : 0;
+  }
+  EXPECT_GT(spaces, 5);
+}
+
 INSTANTIATE_TEST_SUITE_P(All,
                          StreamTest,
                          testing::Values("llama3.json", "gpt2.json", "fallback.json", "bpe.model"),

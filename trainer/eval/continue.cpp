@@ -37,7 +37,7 @@ Continuation continue_prompt(const model::Decoder& decoder,
                              const std::function<void(const std::string&)>& on_text) {
   const std::vector<int64_t> ends = end_tokens(decoder.config(), tokenizer);
   Continuation result;
-  text::StreamDecoder stream(tokenizer);
+  text::StreamDecoder stream(tokenizer, prompt);
   const auto give = [&](const std::string& text) {
     result.text += text;
     if (on_text)

@@ -22,7 +22,7 @@ std::vector<int64_t> end_tokens(const model::DecoderConfig& config,
 
 struct Continuation {
   int64_t written = 0;  ///< new tokens, the end token among them
-  std::string text;     ///< of the new tokens but the end token
+  std::string text;     ///< of the new tokens but the end token, as it follows the prompt's
 };
 
 /// Continues a prompt up to any end token of the model's configuration or its tokenizer.

@@ -1,6 +1,5 @@
 #include "trainer/text/stream.h"
 
-#include <span>
 #include <string_view>
 
 #include "trainer/text/utf8.h"
