@@ -82,5 +82,11 @@ TEST(ByteLevel, EveryByteHasACharacterOfItsOwn) {
   EXPECT_FALSE(append_from_byte_level(back, "漢"));
 }
 
+TEST(Utf8, AnEmptyTextIsReplacedAroundEveryCharacter) {
+  EXPECT_EQ(replace_all("aé鳥", "", "-"), "-a-é-鳥-");
+  EXPECT_EQ(replace_all("", "", "-"), "-");
+  EXPECT_EQ(replace_all("aé", "", ""), "aé");
+}
+
 }  // namespace
 }  // namespace sterna::text

@@ -85,7 +85,7 @@ Pieces fuse(const Pieces& pieces) {
 }
 
 Step make_strip(const nlohmann::json& spec) {
-  const auto content = text_or(spec, "content", " ");
+  const std::string content = character_of(spec, "content", " ");
   const auto start = value_or<int64_t>(spec, "start", 0);
   const auto stop = value_or<int64_t>(spec, "stop", 0);
   return [=](Pieces pieces) {
@@ -121,7 +121,7 @@ Step make_replace(const nlohmann::json& spec) {
 }
 
 Step make_metaspace(const nlohmann::json& spec) {
-  const auto marker = text_or(spec, "replacement", "\u2581");
+  const std::string marker = character_of(spec, "replacement", "\u2581");
   const bool prefix = value_or(spec, "add_prefix_space", true) &&
                       value_or<std::string>(spec, "prepend_scheme", "always") != "never";
   return [marker, prefix](Pieces pieces) {
@@ -175,7 +175,7 @@ Step make_word_piece(const nlohmann::json& spec) {
 }
 
 Step make_bpe(const nlohmann::json& spec) {
-  return [suffix = text_or(spec, "suffix", "</w>")](Pieces pieces) {
+  return [suffix = value_or<std::string>(spec, "suffix", "</w>")](Pieces pieces) {
     for (size_t i = 0; i < pieces.size(); ++i)
       pieces[i] = replace_all(pieces[i], suffix, i + 1 == pieces.size() ? "" : " ");
     return pieces;

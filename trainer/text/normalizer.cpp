@@ -183,6 +183,7 @@ std::unique_ptr<Normalizer> make_normalizer(const nlohmann::json& spec) {
   }
   std::vector<std::shared_ptr<Normalizer>> parts;
   for (const nlohmann::json& part : spec.at("normalizers")) {
+    type_of(part, "a normalizer");  // null stands for none, but not as one of several
     parts.push_back(make_normalizer(part));
   }
   return std::make_unique<Function>([parts](std::string text) {

@@ -279,7 +279,7 @@ Part make_metaspace(const nlohmann::json& spec) {
   if (!spec.contains("prepend_scheme") && !value_or(spec, "add_prefix_space", true)) {
     scheme = "never";
   }
-  const auto marker = text_or(spec, "replacement", "\u2581");
+  const std::string marker = character_of(spec, "replacement", "\u2581");
   return std::make_unique<Metaspace>(marker, scheme, value_or(spec, "split", true));
 }
 
@@ -304,7 +304,7 @@ Part make_char_split(const std::string& type, const nlohmann::json& spec) {
   }
   if (type == "CharDelimiterSplit") {
     return std::make_unique<RegexSplit>(
-        quote_regex(value_or<std::string>(spec, "delimiter", "")), SplitBehavior::kRemoved, false);
+        quote_regex(character_of(spec, "delimiter", "")), SplitBehavior::kRemoved, false);
   }
   refuse("pre-tokenizer", type);
 }

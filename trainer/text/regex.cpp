@@ -22,6 +22,12 @@ pcre2_match_data* match_data() {
   return data.get();
 }
 
+std::string message_of(int error) {
+  std::array<PCRE2_UCHAR, 256> text{};
+  pcre2_get_error_message(error, text.data(), text.size());
+  return reinterpret_cast<const char*>(text.data());
+}
+
 constexpr const char* kSpaces =
     R"(\t-\r\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
 // Of the numbers that are no digits, Oniguruma's \w holds Latin-1's alone.
@@ -175,10 +181,8 @@ Regex::Regex(const std::string& pattern) : code_(std::make_unique<Code>()) {
                               &at,
                               nullptr);
   if (code_->code == nullptr) {
-    std::array<PCRE2_UCHAR, 256> text{};
-    pcre2_get_error_message(error, text.data(), text.size());
     throw recipes::UserError("tokenizer: cannot read the regular expression " + pattern + ": " +
-                             reinterpret_cast<const char*>(text.data()));
+                             message_of(error));
   }
   pcre2_jit_compile(code_->code, PCRE2_JIT_COMPLETE);  // without JIT it is slower, no more
 }
@@ -206,11 +210,11 @@ void Regex::for_each(std::string_view text,
       return;
     }
     if (count < 0) {
-      std::array<PCRE2_UCHAR, 256> why{};
-      pcre2_get_error_message(count, why.data(), why.size());
       throw recipes::UserError("tokenizer: the regular expression " + code_->pattern +
-                               " cannot be matched (" + reinterpret_cast<const char*>(why.data()) +
-                               "); is the tokenizer's file damaged?");
+                               " gave up on a text of " + std::to_string(text.size()) +
+                               " bytes: " + message_of(count) +
+                               "; write it so that it has fewer ways to match, or give text in "
+                               "shorter documents");
     }
     const PCRE2_SIZE* range = pcre2_get_ovector_pointer(data);
     const size_t begin = range[0];

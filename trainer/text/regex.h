@@ -19,6 +19,7 @@ class Regex {
 
   /// Calls `found(begin, end)` for every match from left to right, without overlap.
   /// @param text  valid UTF-8
+  /// @throws recipes::UserError  with the pattern, where it has too many ways to match `text`
   void for_each(std::string_view text, const std::function<void(size_t, size_t)>& found) const;
 
  private:

@@ -1,10 +1,13 @@
 #include "trainer/text/settings.h"
 
+#include <algorithm>
+#include <cstdint>
+
 #include <nlohmann/json.hpp>
 
 #include "trainer/io/atomic_file.h"
 #include "trainer/io/json.h"
-#include "trainer/text/spec.h"
+#include "trainer/io/tensor_file.h"
 
 namespace sterna::text {
 namespace {
@@ -37,7 +40,9 @@ std::optional<int32_t> token_id(const json& config, const char* key) {
     return std::nullopt;
   }
   const json& id = found->is_array() && !found->empty() ? found->front() : *found;
-  return holds_integer<int32_t>(id) ? std::optional(id.get<int32_t>()) : std::nullopt;
+  const int64_t value = id.is_number_integer() ? id.get<int64_t>() : -1;
+  return value >= 0 && value <= INT32_MAX ? std::optional(static_cast<int32_t>(value))
+                                          : std::nullopt;
 }
 
 struct Name {
@@ -50,23 +55,27 @@ constexpr Name kNames[] = {{"bos_token", "bos_token_id", &SpecialTokens::bos},
                            {"pad_token", "pad_token_id", &SpecialTokens::pad},
                            {"unk_token", "unk_token_id", &SpecialTokens::unk}};
 
-std::string text_at(const json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+bool names_template(const json& entry) {
+  return entry.is_object() && entry.contains("name") && entry.at("name").is_string() &&
+         entry.contains("template") && entry.at("template").is_string();
 }
 
 // A string, or a list of {"name", "template"}, of which "default" is the one for plain chats.
-std::string template_of(const json& config) {
-  const auto found = config.find("chat_template");
-  if (found == config.end()) {
-    return "";
+std::string template_of(const json& config, const std::filesystem::path& file) {
+  const json found = config.is_object() ? config.value("chat_template", json()) : json();
+  if (found.is_string()) {
+    return found.get<std::string>();
   }
-  if (found->is_string()) {
-    return found->get<std::string>();
+  if (!found.is_null() &&
+      !(found.is_array() && std::all_of(found.begin(), found.end(), &names_template))) {
+    throw io::FileError(file.string() +
+                        ": \"chat_template\" is neither a string nor a list of {\"name\": ..., "
+                        "\"template\": ...}: " +
+                        found.dump().substr(0, 80) + "; mend it or take it out");
   }
-  for (const json& entry : found->is_array() ? *found : json::array()) {
-    if (entry.is_object() && text_at(entry, "name") == "default") {
-      return text_at(entry, "template");
+  for (const json& entry : found) {
+    if (entry.at("name") == "default") {
+      return entry.at("template").get<std::string>();
     }
   }
   return "";
@@ -98,8 +107,9 @@ Settings read_settings(const std::filesystem::path& folder,
     settings.special.add_bos = add_bos->get<bool>();
   }
   const std::filesystem::path jinja = folder / "chat_template.jinja";
-  const std::string own =
-      std::filesystem::exists(jinja) ? io::read_text(jinja) : template_of(config);
+  const std::string own = std::filesystem::exists(jinja)
+                              ? io::read_text(jinja)
+                              : template_of(config, folder / "tokenizer_config.json");
   settings.chat_template = own.empty() ? settings.chat_template : own;
   return settings;
 }

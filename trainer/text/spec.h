@@ -62,14 +62,9 @@ T value_or(const nlohmann::json& spec, const char* key, T fallback) {
   return fallback;
 }
 
-/// The value of `key`, which must not be empty: text that is looked for.
-inline std::string text_or(const nlohmann::json& spec, const char* key, const char* fallback) {
-  std::string text = value_or<std::string>(spec, key, fallback);
-  if (text.empty()) {
-    throw recipes::UserError(std::string("tokenizer.json: \"") + key + "\" is empty");
-  }
-  return text;
-}
+/// One character, as SentencePiece's marker of spaces is.
+/// @param fallback  where the key is absent or null
+std::string character_of(const nlohmann::json& spec, const char* key, const char* fallback);
 
 [[noreturn]] inline void refuse(const char* kind, const std::string& name) {
   throw recipes::UserError(std::string("tokenizer.json: the ") + kind + " \"" + name +

@@ -124,6 +124,14 @@ std::string replace_invalid(std::string_view text) {
 
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
   std::string out;
+  if (from.empty()) {
+    for (size_t at = 0; at < text.size();) {
+      const size_t begin = at;
+      next_code_point(text, at);
+      out.append(to).append(text, begin, at - begin);
+    }
+    return out.append(to);
+  }
   size_t done = 0;
   for (size_t at = text.find(from); at != text.npos; at = text.find(from, done)) {
     out.append(text, done, at - done).append(to);

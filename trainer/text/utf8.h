@@ -22,7 +22,7 @@ bool is_utf8(std::string_view text);
 /// `text` with every malformed part replaced by U+FFFD.
 std::string replace_invalid(std::string_view text);
 
-/// `text` with `to` for every `from`, which is not empty.
+/// `text` with `to` for every `from`; an empty `from` stands around every character.
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to);
 
 /// Bytes of the character that the valid lead byte `lead` begins.
