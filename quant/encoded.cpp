@@ -148,6 +148,10 @@ double bits_per_weight(const Encoded& encoded) {
     return static_cast<double>(encoded.bits);
   const auto scale_bits = 8.0 * static_cast<double>(c10::elementSize(encoded.scale_dtype));
   double extra = static_cast<double>(encoded.scales.numel()) * scale_bits;
+  // A table of its own for every group stands in for its scale, which is 1, and for its choice.
+  if (encoded.levels.dim() == 2 && encoded.levels.size(0) == encoded.scales.numel())
+    return static_cast<double>(encoded.bits) +
+           static_cast<double>(encoded.levels.numel()) * scale_bits / weights;
   if (encoded.scales_below.defined())
     extra += static_cast<double>(encoded.scales_below.numel()) * scale_bits;
   // An integer zero point is stored like a code.

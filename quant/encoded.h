@@ -43,8 +43,8 @@ Tensor decode(const Encoded& encoded, at::ScalarType dtype = at::kFloat);
 /// The same written into `out` [N, K] (fp32, bf16 or fp16, contiguous): the training step's path.
 void decode_into(const Encoded& encoded, Tensor& out);
 
-/// Stored bits of one weight, scales and zero points included; a table of levels, of a few hundred
-/// bytes a matrix, is not.
+/// Stored bits of one weight, scales and zero points included, and tables of levels where every
+/// group has its own; a table or two of a few hundred bytes a matrix are not.
 double bits_per_weight(const Encoded& encoded);
 
 }  // namespace sterna::quant

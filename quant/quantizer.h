@@ -28,9 +28,9 @@ struct Gradients {
 /// what it learns about that matrix (a step, a zero point). One object per matrix.
 ///
 /// Every registered quantizer obeys, and tests/quant/quantizer_contract_test.cpp checks:
-/// decode(encode(w)) is what training computes with, bit for bit; an all-zero row gives finite
-/// values and gradients; a row holds at most max_levels() different codes; encode does not depend
-/// on the number of threads; backward is linear in gwq and equals the autograd twin.
+/// decode(encode(w)) is what training (but see SoftQuantizer) computes with, bit for bit; a zero
+/// row gives finite values and gradients; a row holds at most max_levels() different codes; encode
+/// does not depend on the number of threads; backward is linear and equals the autograd twin.
 class Quantizer {
  public:
   virtual ~Quantizer() = default;
@@ -58,7 +58,7 @@ class Quantizer {
   /// optimizer updates them in place and checkpoints restore them in place.
   virtual std::vector<NamedTensor> parameters() { return {}; }
 
-  /// Tensors that init() sets and nothing changes afterwards, e.g. a searched clipping range.
+  /// Tensors that init() sets and at most advance() changes later, e.g. a searched clipping range.
   /// Checkpoints store and restore them in place, as they do parameters; the shapes follow from w.
   virtual std::vector<NamedTensor> buffers() { return {}; }
 

@@ -8,6 +8,7 @@ void add_affine_learned(recipes::Registry<Quantizer>& r);
 void add_balanced2(recipes::Registry<Quantizer>& r);
 void add_clip_learned(recipes::Registry<Quantizer>& r);
 void add_dint(recipes::Registry<Quantizer>& r);
+void add_dkm(recipes::Registry<Quantizer>& r);
 void add_llm_qat(recipes::Registry<Quantizer>& r);
 void add_lsq(recipes::Registry<Quantizer>& r);
 void add_lwc(recipes::Registry<Quantizer>& r);
@@ -27,6 +28,7 @@ const recipes::Registry<Quantizer>& quantizers() {
     add_balanced2(r);
     add_clip_learned(r);
     add_dint(r);
+    add_dkm(r);
     add_llm_qat(r);
     add_lsq(r);
     add_lwc(r);

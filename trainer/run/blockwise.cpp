@@ -51,8 +51,9 @@ struct Blockwise::Snapshot {
   explicit Snapshot(const std::vector<Slot*>& slots) {
     for (const Slot* slot : slots) {
       live.push_back(slot->master);
-      for (const quant::NamedTensor& each : slot->quantizer->parameters())
-        live.push_back(each.tensor);
+      for (const auto& tensors : {slot->quantizer->parameters(), slot->quantizer->buffers()})
+        for (const quant::NamedTensor& each : tensors)
+          live.push_back(each.tensor);
     }
     for (const Tensor& tensor : live)
       copies.push_back(tensor.clone());
@@ -186,9 +187,11 @@ void Blockwise::train(const std::vector<Slot*>& slots,
   int64_t tail_steps = 0;
   for (int64_t i = 0; i < steps; ++i) {
     SignalWatch::check();
-    const double value = step(slots, i % batches(), report);
+    const quant::Progress at{i, steps};
+    const double value = step(slots, at, report);
     Stopwatch watch;
-    std::vector<Trained> trained = gradients(slots);
+    std::vector<Trained> trained = gradients(slots, at);
+    advance(slots, at);
     watch.lap(report.quant_ms);
     const double factor = schedule.factor(i);
     const Outcome outcome =
@@ -207,9 +210,12 @@ void Blockwise::train(const std::vector<Slot*>& slots,
   report.error_after = tail / static_cast<double>(tail_steps);
 }
 
-double Blockwise::step(const std::vector<Slot*>& slots, int64_t batch, BlockReport& report) {
+double Blockwise::step(const std::vector<Slot*>& slots,
+                       const quant::Progress& at,
+                       BlockReport& report) {
+  const int64_t batch = at.step % batches();
   Stopwatch watch;
-  materialize(slots);
+  materialize_for_step(slots, at);
   zero_grad(slots);
   watch.lap(report.quant_ms);
   const Tensor in = rows(student_x_.defined() ? student_x_ : teacher_x_, batch);

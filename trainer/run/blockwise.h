@@ -51,7 +51,7 @@ class Blockwise {
   void advance_student();
   void advance_teacher(Tensor& out);
   void train(const std::vector<Slot*>& slots, BlockReport& report, const BlockProgress& progress);
-  double step(const std::vector<Slot*>& slots, int64_t batch, BlockReport& report);
+  double step(const std::vector<Slot*>& slots, const quant::Progress& at, BlockReport& report);
   Tensor forward(const model::Decoder& decoder, const Tensor& x, int64_t batch) const;
 
   Student& student_;

@@ -1,7 +1,7 @@
 // One training step, explicitly; no autograd graph crosses the border of a block.
 //
 //   counts of all labels                     on the host, over all ranks: divisions are known
-//   Wq = decode(encode(master))              once, shared by all micro-batches
+//   Wq = decode(encode(master))              once, shared by all micro-batches; or a soft value
 //   for each micro-batch of this rank's share
 //     teacher's hidden state                 without gradients; before the student, or block by
 //                                            block beside it (lockstep.h)
@@ -222,14 +222,16 @@ StepReport Step::run(int64_t attempt) {
   watch.lap(report.ms.data);
 
   Student& student = parts_.student;
-  student.materialize();
+  const quant::Progress at{attempt, config_.steps};
+  materialize_for_step(student.all(), at);
   watch.lap(report.ms.quant);
   zero_grad(student.all());
   const Tensor sums = loss_sums(batches, totals, report.ms);
   sum_gradients();
 
   watch.restart();
-  std::vector<Trained> trained = gradients(student.all());
+  std::vector<Trained> trained = gradients(student.all(), at);
+  advance(student.all(), at);
   if (intervened())
     drop_untouched(trained);
   watch.lap(report.ms.quant);

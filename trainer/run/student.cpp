@@ -19,6 +19,7 @@ bool trained(const Slot& slot) {
 /// What a slot trains follows from its quantizer and from what is frozen.
 void give_quantizer(Slot& slot, std::unique_ptr<quant::Quantizer> quantizer) {
   slot.quantizer = std::move(quantizer);
+  slot.soft = nullptr;
   slot.trains_quantizer = slot.free && slot.quantizer && !slot.quantizer->parameters().empty();
   slot.stale = true;
 }
@@ -32,6 +33,7 @@ void materialize_one(Slot& slot) {
     slot.value->copy_(slot.master);
   }
   slot.stale = false;
+  slot.soft = nullptr;
 }
 
 }  // namespace
@@ -122,6 +124,7 @@ void Student::materialize_full_precision() {
   for (Slot& slot : slots_) {
     slot.value->copy_(slot.master);
     slot.stale = slot.quantizer != nullptr;
+    slot.soft = nullptr;
   }
 }
 
@@ -146,8 +149,24 @@ bool Student::trains_at_or_below(int64_t layer) const {
 
 void materialize(const std::vector<Slot*>& slots) {
   for (Slot* slot : slots)
-    if (slot->stale)
+    if (slot->stale || slot->soft != nullptr)
       materialize_one(*slot);
+}
+
+void materialize_for_step(const std::vector<Slot*>& slots, const quant::Progress& at) {
+  const at::NoGradGuard no_grad;
+  for (Slot* slot : slots) {
+    // A frozen weight has nothing to become used to.
+    quant::SoftQuantizer* soft = slot->trains_master ? quant::soft(slot->quantizer.get()) : nullptr;
+    const Tensor value = soft != nullptr ? soft->soft_value(slot->master, at) : Tensor();
+    if (value.defined()) {
+      slot->value->copy_(value);
+      slot->stale = false;
+      slot->soft = soft;
+    } else if (slot->stale || slot->soft != nullptr) {
+      materialize_one(*slot);
+    }
+  }
 }
 
 void touch(const std::vector<Slot*>& slots) {
@@ -172,7 +191,13 @@ void drop_grad(const std::vector<Slot*>& slots) {
     *slot->grad = Tensor();
 }
 
-std::vector<Trained> gradients(const std::vector<Slot*>& slots) {
+void advance(const std::vector<Slot*>& slots, const quant::Progress& at) {
+  for (Slot* slot : slots)
+    if (slot->soft != nullptr)
+      slot->soft->advance(slot->master, at);
+}
+
+std::vector<Trained> gradients(const std::vector<Slot*>& slots, const quant::Progress& at) {
   std::vector<Trained> result;
   const at::NoGradGuard no_grad;
   for (Slot* slot : slots) {
@@ -180,7 +205,8 @@ std::vector<Trained> gradients(const std::vector<Slot*>& slots) {
       continue;
     quant::Gradients back;
     if (slot->quantizer) {
-      back = slot->quantizer->backward(slot->master, *slot->grad);
+      back = slot->soft != nullptr ? slot->soft->soft_backward(slot->master, *slot->grad, at)
+                                   : slot->quantizer->backward(slot->master, *slot->grad);
       if (!back.w.is_same(*slot->grad))
         slot->grad->copy_(back.w);  // one matrix lives twice, not all of them
     }

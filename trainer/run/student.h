@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "quant/quantizer.h"
+#include "quant/soft_quantizer.h"
 #include "trainer/model/decoder.h"
 #include "trainer/run/adamw.h"
 
@@ -35,12 +35,15 @@ struct Slot {
   bool trains_master = false;
   bool trains_quantizer = false;
   bool stale = true;  ///< `value` lags behind master and quantizer
+  /// Null, or the quantizer where `value` is its soft one: not what is evaluated and exported.
+  quant::SoftQuantizer* soft = nullptr;
 };
 
 /// The model in training: fp32 masters, their quantizers, and the compute weights made of them.
 ///
 /// Wq is computed once per optimizer step from the master, as a constant for autograd; the
-/// gradients of all micro-batches gather in fp32 and pass back through the quantizer once.
+/// gradients of all micro-batches gather in fp32 and pass back through the quantizer once. Outside
+/// of a step materialize() makes sure that Wq is what decode(encode(master)) gives.
 class Student {
  public:
   /// @param masters  fp32 weights by parameter name; taken over, not copied
@@ -89,6 +92,9 @@ class Student {
 /// Writes Wq (or the cast master) of those slots that changed since.
 void materialize(const std::vector<Slot*>& slots);
 
+/// Writes what an optimizer step computes with: the same but for quantizers with a soft value.
+void materialize_for_step(const std::vector<Slot*>& slots, const quant::Progress& at);
+
 /// Marks the compute weights of what is trained as outdated.
 void touch(const std::vector<Slot*>& slots);
 
@@ -100,7 +106,10 @@ void drop_grad(const std::vector<Slot*>& slots);
 
 /// What the optimizer is to move, in a fixed order: masters, each followed by what its quantizer
 /// learns. Gradients of Wq pass through the quantizers here; moments are left undefined.
-std::vector<Trained> gradients(const std::vector<Slot*>& slots);
+std::vector<Trained> gradients(const std::vector<Slot*>& slots, const quant::Progress& at);
+
+/// Lets quantizers whose soft value the step computed with carry on what they carry.
+void advance(const std::vector<Slot*>& slots, const quant::Progress& at);
 
 /// What training changes, by its names in checkpoints; shared with the student.
 std::map<std::string, Tensor> trained_tensors(Student& student);
