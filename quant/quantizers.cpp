@@ -17,6 +17,7 @@ void add_minmax_sym(recipes::Registry<Quantizer>& r);
 void add_nf(recipes::Registry<Quantizer>& r);
 void add_nf3_sided(recipes::Registry<Quantizer>& r);
 void add_pact(recipes::Registry<Quantizer>& r);
+void add_parq(recipes::Registry<Quantizer>& r);
 void add_seq(recipes::Registry<Quantizer>& r);
 void add_twn(recipes::Registry<Quantizer>& r);
 
@@ -37,6 +38,7 @@ const recipes::Registry<Quantizer>& quantizers() {
     add_nf(r);
     add_nf3_sided(r);
     add_pact(r);
+    add_parq(r);
     add_seq(r);
     add_twn(r);
     return r;

@@ -89,5 +89,23 @@ TEST_F(Soft, DkmIsExportedAsCodesAndATableThatAreTheRunsOwn) {
   EXPECT_TRUE(at::equal(own.levels, centroids[0].to(at::kBFloat16).to(at::kFloat)));
 }
 
+TEST_F(Soft, ParqBeginsAsTheTeacherAndEndsNearerToItThanRoundingDoes) {
+  ASSERT_EQ(train_recipe("tiny_parq.toml", "run", {"train.log_every=1"}), 0) << output_;
+  ASSERT_EQ(train_recipe("tiny_parq.toml", "hard", {"quant.weight.anneal_end=0", "train.steps=1"}),
+            0)
+      << output_;
+  EXPECT_EQ(losses("run").size(), 40u);
+  EXPECT_LT(losses("run").front(), 1e-5);
+  EXPECT_GT(losses("run").back(), 1e-3);
+  EXPECT_LT(losses("run").back(), 0.9 * losses("hard").front());
+}
+
+TEST_F(Soft, ParqKilledFiveTimesGivesTheWeightsOfTheStraightRun) {
+  const Keys keys{"quant.weight={ name = \"parq\", bits = 2 }", "train.ema=0.8"};
+  ASSERT_EQ(train("straight", keys), 0) << output_;
+  train_with_kills("killed", keys, {150, 420, 610, 880, 1100});
+  EXPECT_EQ(hashes("killed", "step-40"), hashes("straight", "step-40"));
+}
+
 }  // namespace
 }  // namespace sterna::tests
