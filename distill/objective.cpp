@@ -58,6 +58,7 @@ std::vector<recipes::ComponentInfo> objective_sections() {
   fields.push_back({"dpo", "table", "{}", "", "see section kd.dpo"});
   fields.push_back({"hidden", "list of tables", "[]", "", "see section kd.hidden"});
   fields.push_back({"intervention", "table", "{}", "", "see section kd.intervention"});
+  fields.push_back({"range", "list of tables", "[]", "", "see section kd.range"});
   return {{"kd", "what the end-to-end stage minimises", fields},
           {"kd.loss", "[[kd.loss]]: one term of the sum", term_fields()},
           {"kd.dpo", "preferences among two answers, data.format = \"preference\"", dpo_fields()},

@@ -107,5 +107,23 @@ TEST_F(Soft, ParqKilledFiveTimesGivesTheWeightsOfTheStraightRun) {
   EXPECT_EQ(hashes("killed", "step-40"), hashes("straight", "step-40"));
 }
 
+TEST_F(Soft, RangeLossesAreLoggedAndFallAndAreCarriedOnByAResumedRun) {
+  ASSERT_EQ(train_recipe("tiny_r2.toml", "run", {"train.log_every=1"}), 0) << output_;
+  std::istringstream log(io::read_text(run_folder("run") / "log.jsonl"));
+  std::vector<double> ranges;
+  for (std::string line; std::getline(log, line);)
+    ranges.push_back(nlohmann::json::parse(line).at("terms").at("range").get<double>());
+  ASSERT_EQ(ranges.size(), 40u);
+  EXPECT_LT(ranges.back(), ranges.front());
+  const std::string wanted = hashes("run", "step-40");
+  fs::remove_all(run_folder("run") / "checkpoints/step-40");
+  ASSERT_EQ(train_recipe("tiny_r2.toml", "run", {"train.log_every=1", "--resume"}), 0) << output_;
+  EXPECT_NE(output_.find("from step-35"), std::string::npos) << output_;
+  EXPECT_EQ(hashes("run", "step-40"), wanted);
+  const fs::path last = run_folder("run") / "checkpoints/step-40";
+  EXPECT_TRUE(model::read_kind(last, model::read_manifest(last), "quant")
+                  .contains("model.layers.1.mlp.down_proj.weight.range.margin"));
+}
+
 }  // namespace
 }  // namespace sterna::tests

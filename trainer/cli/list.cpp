@@ -5,12 +5,14 @@
 #include "distill/weighting.h"
 #include "quant/adapter_plan.h"
 #include "quant/plan.h"
+#include "quant/range_loss.h"
 #include "recipes/suggest.h"
 #include "trainer/cli/command.h"
 #include "trainer/data/samples.h"
 #include "trainer/export/format.h"
 #include "trainer/model/ptq.h"
 #include "trainer/run/config.h"
+#include "trainer/run/ranges.h"
 
 namespace sterna::cli {
 namespace {
@@ -43,6 +45,7 @@ class Sections : public recipes::Components {
                    "format", exporter::formats(), "", "nothing is written where none is named")}});
     add_entry({"ptq", "how `sterna quantize` rounds", list_fields<model::PtqConfig>()});
     add_entry(quant::adapter_section());
+    add_entry(run::range_section());
     for (const auto& sections : {quant::plan_sections(), distill::objective_sections()}) {
       for (const recipes::ComponentInfo& section : sections)
         add_entry(section);
@@ -62,6 +65,7 @@ std::vector<const recipes::Components*> registries() {
       &sections,
       &quant::quantizers(),
       &quant::adapters(),
+      &quant::range_losses(),
       &distill::divergences(),
       &distill::weightings(),
       &exporter::formats(),

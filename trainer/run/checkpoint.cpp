@@ -106,7 +106,7 @@ void restore_masters(const fs::path& checkpoint,
 }  // namespace
 
 fs::path save_checkpoint(const fs::path& run, model::Manifest header, const Trainee& trainee) {
-  auto& [student, optimizer, average] = trainee;
+  auto& [student, optimizer, average, ranges] = trainee;
   const at::NoGradGuard no_grad;
   const std::string name =
       (header.stage == "blockwise" ? "block-" : "step-") + std::to_string(header.step);
@@ -118,7 +118,10 @@ fs::path save_checkpoint(const fs::path& run, model::Manifest header, const Trai
   header.tensors.clear();
   header.files.clear();
   write_kind(temporary, header, "master", masters_of(student));
-  write_kind(temporary, header, "quant", learned_of(student));
+  Named learned = learned_of(student);
+  if (ranges != nullptr)
+    learned.merge(ranges->tensors());
+  write_kind(temporary, header, "quant", learned);
   write_kind(temporary, header, "buffer", buffers_of(student));
   Named first;
   Named second;

@@ -5,6 +5,7 @@
 #include "trainer/model/run_checkpoint.h"
 #include "trainer/run/average.h"
 #include "trainer/run/optimizer.h"
+#include "trainer/run/ranges.h"
 #include "trainer/run/student.h"
 
 namespace sterna::run {
@@ -13,7 +14,8 @@ namespace sterna::run {
 struct Trainee {
   Student& student;
   Optimizer& optimizer;
-  Average* average;  ///< null where none is kept
+  Average* average;          ///< null where none is kept
+  Ranges* ranges = nullptr;  ///< likewise
 };
 
 /// In a manifest's state, before a tensor's name: updates of a tensor that had no part in some.

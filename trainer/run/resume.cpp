@@ -204,6 +204,16 @@ void begin_average(Run& run) {
     run.average = std::make_unique<Average>(*run.session.student, keep);
 }
 
+void begin_ranges(Run& run) {
+  if (!run.session.ranges.wanted())
+    return;
+  run.ranges = std::make_unique<Ranges>(run.session.ranges, *run.session.student);
+  if (run.state.step > 0)
+    run.ranges->restore(
+        model::read_kind(run.checkpoint(), model::read_manifest(run.checkpoint()), "quant"),
+        run.checkpoint().string());
+}
+
 void change_plan(Run& run, int64_t step, bool init) {
   const quant::Plan plan = run.session.plan.at(step);
   const auto changes = [&](const model::Parameter& parameter) {
@@ -244,9 +254,10 @@ void save(Run& run) {
   const std::string name = (steps ? "step-" : "block-") + std::to_string(steps ? s.step : s.block);
   if (name == s.saved)
     return;
-  const fs::path folder = save_checkpoint(run.folder.path(),
-                                          manifest_of(run),
-                                          {*run.session.student, run.optimizer, run.average.get()});
+  const fs::path folder =
+      save_checkpoint(run.folder.path(),
+                      manifest_of(run),
+                      {*run.session.student, run.optimizer, run.average.get(), run.ranges.get()});
   s.saved = folder.filename();
   const TrainConfig& config = run.session.settings.train;
   const bool keep_best = config.keep_best && s.best_step > 0;

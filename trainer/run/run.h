@@ -49,6 +49,7 @@ struct Run {
   Evaluator evaluator;
   Optimizer optimizer;
   std::unique_ptr<Average> average;  ///< null without train.ema, and before the end-to-end stage
+  std::unique_ptr<Ranges> ranges;    ///< likewise without kd.range
   RunState state;
   bool rounded = false;          ///< the quantizers have set themselves by the source's weights
   std::unique_ptr<JsonLog> log;  ///< set by begin() or resume()
@@ -77,6 +78,10 @@ void restore(Run& run);
 
 /// Begins the average of train.ema where the student stands; does nothing where there is one.
 void begin_average(Run& run);
+
+/// Sets up the losses of kd.range: by the masters, or, amid the end-to-end stage, as the checkpoint
+/// that the run goes on from has them.
+void begin_ranges(Run& run);
 
 /// Gives the matrices that a stage of [quant] is for the quantizers of that step's stage, and
 /// forgets what belonged to those before.

@@ -112,6 +112,7 @@ Session open(recipes::Recipe& recipe) {
   session.plan = quant::Plan::read(recipe.section("quant"));
   session.adapters = quant::AdapterPlan::read(recipe.section("adapter"));
   read_teacher_plan(recipe, session);
+  session.ranges = RangeRules::read(recipe.section("kd"));
   session.needs_teacher =
       s.blockwise_wanted() || (s.train.steps > 0 && session.objective->needs_teacher());
 
@@ -171,6 +172,7 @@ void read_all_sections(recipes::Recipe& recipe) {
   quant::Plan::read(recipe.section("quant"));
   quant::AdapterPlan::read(recipe.section("adapter"));
   quant::Plan::read(recipe.section("teacher").sub("quant"));
+  RangeRules::read(recipe.section("kd"));
   data::read_config(recipe.section("data"));
   if (recipe.section("export").has("format"))
     exporter::formats().build(recipe.section("export"), "format");

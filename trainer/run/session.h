@@ -15,6 +15,7 @@
 #include "trainer/model/load.h"
 #include "trainer/run/cached_teacher.h"
 #include "trainer/run/config.h"
+#include "trainer/run/ranges.h"
 #include "trainer/run/student.h"
 #include "trainer/text/tokenizer.h"
 
@@ -50,6 +51,7 @@ struct Session {
   quant::AdapterPlan adapters;
   quant::Plan teacher_plan;   ///< of `teacher.quant`
   std::string teacher_quant;  ///< the same as text; empty where the teacher is not rounded
+  RangeRules ranges;
   bool needs_teacher = false;
   model::CheckpointInfo teacher_source;  ///< the student's where no other is named
 

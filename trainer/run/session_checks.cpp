@@ -194,6 +194,7 @@ void require_fitting_models(const Session& session) {
   model::Decoder shapes(session.source.config, at::kFloat);
   model::attach_adapters(shapes, session.adapters);
   require_freezable(shapes, s.train.freeze);
+  session.ranges.require_matches(model::quantizable_modules(shapes));
   require_stages(session, shapes);
 }
 

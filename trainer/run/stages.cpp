@@ -207,15 +207,20 @@ void end_to_end(Run& run) {
   if (s.step < settings.train.steps) {
     const model::Decoder* teacher =
         session.objective->needs_teacher() ? session.teacher.get() : nullptr;
+    begin_ranges(run);
     Step step({*session.student,
                teacher,
                *session.objective,
                *session.samples,
                run.optimizer,
                *session.world,
-               session.cached_teacher.get()},
+               session.cached_teacher.get(),
+               run.ranges.get()},
               settings.train);
-    const LogContext context{session.objective->term_names(),
+    std::vector<std::string> terms = session.objective->term_names();
+    if (run.ranges)
+      terms.push_back(kRange);
+    const LogContext context{terms,
                              step_flops(session.source.config,
                                         teacher == nullptr ? nullptr : &teacher->config(),
                                         settings.train.seq_len),

@@ -10,6 +10,7 @@
 //     final norm <- block L-1 .. 0 <- embed  gradients of Wq gather in fp32
 //   gradients of Wq                          summed over ranks
 //   gradient of Wq -> master, quantizer      closed form, once
+//   losses on the masters' ranges            likewise
 //   clip, AdamW                              skipped by all ranks where anything is not finite
 #include "trainer/run/step.h"
 
@@ -191,7 +192,8 @@ void Step::sum_gradients() {
 Outcome Step::update(const std::vector<double>& losses,
                      std::vector<Trained>& trained,
                      const Rates& now) {
-  const std::vector<std::string> terms = parts_.objective.term_names();
+  std::vector<std::string> terms = parts_.objective.term_names();
+  terms.push_back(kRange);
   Outcome outcome = parts_.optimizer.inspect(trained);
   for (size_t i = 0; i < losses.size(); ++i)
     if (!std::isfinite(losses[i]) && outcome.bad_tensor.empty())
@@ -204,6 +206,17 @@ Outcome Step::update(const std::vector<double>& losses,
   else if (outcome.bad_tensor.empty())
     outcome.bad_tensor = "what another rank computes";
   return outcome;
+}
+
+/// The whole loss of the step; that of the ranges is weighted already.
+void Step::sum_losses(const std::vector<double>& means, double ranges, StepReport& report) const {
+  report.losses = means;
+  const std::vector<double> weights = parts_.objective.term_weights();
+  for (size_t i = 0; i < weights.size(); ++i)
+    report.loss += weights[i] * means[i];
+  if (parts_.ranges != nullptr)
+    report.losses.push_back(ranges);
+  report.loss += ranges;
 }
 
 Rates Step::rates(int64_t attempt) const {
@@ -234,12 +247,11 @@ StepReport Step::run(int64_t attempt) {
   advance(student.all(), at);
   if (intervened())
     drop_untouched(trained);
+  // Behind the sum over ranks, all of which hold the same masters.
+  const double ranges = parts_.ranges != nullptr ? parts_.ranges->add(trained) : 0;
   watch.lap(report.ms.quant);
   report.rates = rates(attempt);
-  report.losses = means(sums, totals);
-  const std::vector<double> weights = parts_.objective.term_weights();
-  for (size_t i = 0; i < weights.size(); ++i)
-    report.loss += weights[i] * report.losses[i];
+  sum_losses(means(sums, totals), ranges, report);
   report.outcome = update(report.losses, trained, report.rates);
   if (report.outcome.applied)
     touch(student.all());

@@ -10,6 +10,7 @@
 #include "trainer/run/cached_teacher.h"
 #include "trainer/run/config.h"
 #include "trainer/run/optimizer.h"
+#include "trainer/run/ranges.h"
 #include "trainer/run/tape.h"
 
 namespace sterna::run {
@@ -29,7 +30,7 @@ struct StepTimes {
 /// One line of log.jsonl before it is written.
 struct StepReport {
   double loss = 0;             ///< weighted sum of the terms' means
-  std::vector<double> losses;  ///< mean of each term, in the objective's order
+  std::vector<double> losses;  ///< mean of each term, in the objective's order; last the ranges
   Outcome outcome;
   Rates rates;
   int64_t tokens = 0;
@@ -45,6 +46,7 @@ struct StepParts {
   Optimizer& optimizer;
   dist::World& world;
   const CachedTeacher* cached = nullptr;  ///< asked in place of the teacher
+  Ranges* ranges = nullptr;  ///< null where no range is part of the loss
 };
 
 /// Samples of one step that one rank computes.
@@ -90,6 +92,7 @@ class Step {
   void sum_gradients();
   Tensor micro_batch(const Batch& batch, const distill::Counts& totals, StepTimes& ms);
   Rates rates(int64_t attempt) const;
+  void sum_losses(const std::vector<double>& means, double ranges, StepReport& report) const;
   Outcome update(const std::vector<double>& losses,
                  std::vector<Trained>& trained,
                  const Rates& now);
