@@ -39,13 +39,15 @@ std::vector<recipes::ComponentInfo> plan_sections() {
   std::vector<recipes::Field> stage = recipes::list_fields<StageConfig>();
   stage.push_back(recipes::component_field(
       "weight", quantizers(), "", "stands in for quant.weight meanwhile; to be given", {kNone}));
-  return {{"quant",
-           "how weights are rounded",
-           {recipes::component_field("weight",
-                                     quantizers(),
-                                     kNone,
-                                     "quantizer of every matrix of the blocks that no rule matches",
-                                     {kNone})}},
+  std::vector<recipes::Field> quant = recipes::list_fields<BudgetConfig>();
+  quant.insert(
+      quant.begin(),
+      recipes::component_field("weight",
+                               quantizers(),
+                               kNone,
+                               "quantizer of every matrix of the blocks that no rule matches",
+                               {kNone}));
+  return {{"quant", "how weights are rounded", quant},
           {"quant.rule",
            "[[quant.rule]]: other matrices, other quantizers; the first rule that matches wins",
            rule},
@@ -66,6 +68,7 @@ Plan::Entry Plan::read_entry(recipes::Section section,
 Plan Plan::read(recipes::Section quant, const recipes::Registry<Quantizer>& registry) {
   Plan plan;
   plan.default_ = read_entry(quant, registry, kNone);
+  plan.budget_ = read_budget(quant, registry);
   for (recipes::Section rule : quant.tables("rule")) {
     const std::string match = rule.read<RuleConfig>().match;
     if (match.empty())

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "quant/budget.h"
 #include "quant/quantizer.h"
 
 namespace sterna::quant {
@@ -60,6 +61,10 @@ class Plan {
   /// Registered name of that matrix's quantizer, or "none".
   std::string scheme_of(const std::string& module, Place place = Place::kBlock) const;
 
+  /// What the recipe says about giving each matrix bits of its own. The plan is that of a recipe
+  /// without such a wish until rules came of it (trainer/eval/bits.h).
+  const Budget& budget() const { return budget_; }
+
   /// True where no matrix at all can be quantized.
   bool empty() const;
 
@@ -79,6 +84,7 @@ class Plan {
   std::vector<Entry> rules_;
   std::vector<std::pair<int64_t, Entry>> stages_;  // until, default; in ascending order
   Entry default_;
+  Budget budget_;
 };
 
 }  // namespace sterna::quant

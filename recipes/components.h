@@ -58,7 +58,11 @@ class FieldLister {
   static const char* type_name(const std::filesystem::path&) { return "path"; }
   template <typename T>
   static std::string type_name(const std::vector<T>&) {
-    return std::string("list of ") + type_name(T{}) + (std::is_same_v<T, std::string> ? "" : "s");
+    std::string name = "list of ";
+    name += type_name(T{});
+    if (!std::is_same_v<T, std::string>)
+      name += "s";
+    return name;
   }
 
   template <typename T, typename U>

@@ -10,12 +10,14 @@ bool selects_another(const Value& under, const Value& over) {
 }
 
 bool is_rule_list(const std::string& key, const Value& under, const Value& over) {
-  return key == "rule" && under.is_table_list() && over.is_table_list();
+  const bool rules = over.is_table_list() || over.is(Value::Kind::kTable);
+  return key == "rule" && under.is_table_list() && rules;
 }
 
 void merge_entry(const std::string& key, Value& under, const Value& over) {
   if (is_rule_list(key, under, over)) {
-    under.items.insert(under.items.begin(), over.items.begin(), over.items.end());
+    const std::vector<Value> own = over.is(Value::Kind::kTable) ? std::vector{over} : over.items;
+    under.items.insert(under.items.begin(), own.begin(), own.end());
     return;
   }
   if (over.is(Value::Kind::kTable) && over.find("name") == nullptr)

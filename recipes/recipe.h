@@ -141,6 +141,9 @@ class Section {
   /// The table below `name`, there or not.
   Section sub(std::string_view name) const;
 
+  /// The value of `name` on one line of TOML, as the recipe itself holds it; empty where absent.
+  std::string text(std::string_view name) const;
+
   /// Every table of a list; a single table counts as a list of one, and a text is the shorthand
   /// "x" for { name = "x" }. Empty where absent.
   std::vector<Section> tables(std::string_view name) const;

@@ -55,6 +55,11 @@ std::vector<std::string> Section::keys() const {
   return table == nullptr ? std::vector<std::string>() : table->keys;
 }
 
+std::string Section::text(std::string_view name) const {
+  const Value* v = find(name);
+  return v == nullptr ? "" : inline_text(*v);
+}
+
 Section Section::sub(std::string_view name) const {
   std::vector<Step> path = path_;
   path.push_back({std::string(name)});

@@ -59,6 +59,35 @@ TEST_F(Quantize, WithEveryRegisteredQuantizerGivesAnExportThatEvaluates) {
   }
 }
 
+TEST_F(Quantize, GivesEachMatrixBitsByItsSensitivityAndWritesThemAsRules) {
+  const std::vector<std::string> budget = {
+      "quant.weight={ name = 'minmax_asym', bits = 3, group = 16 }",
+      "quant.budget_bits=4",
+      "quant.budget_text=" + path("text.txt"),
+      "quant.budget_tokens=256",
+      "train.threads=1"};
+  ASSERT_EQ(quantize("mixed", budget), kDone) << err_;
+  EXPECT_HAS(out_, "assigned: 14 matrices");
+  EXPECT_HAS(out_, "bits = 2 everywhere: 3.1250, ");
+  EXPECT_HAS(err_, "sensitivity of block 2 of 2");
+  EXPECT_GT(divergence("mixed"), 0);
+
+  // The file alone gives the same codes, and the export vouches for it.
+  ASSERT_EQ(quantize("again", {path("mixed/bits.toml")}), kDone) << err_;
+  EXPECT_EQ(tests::read_file(path("mixed/sterna.safetensors")),
+            tests::read_file(path("again/sterna.safetensors")));
+  EXPECT_HAS(tests::read_file(path("mixed/SHA256SUMS")), "bits.toml");
+
+  std::vector<std::string> less = budget;
+  less[1] = "quant.budget_bits=2";
+  EXPECT_EQ(quantize("less", less), kUserError);
+  EXPECT_HAS(err_, "command line: 'quant.budget_bits': 2.0 bits of a weight are not enough");
+  less = budget;
+  less[2] = "quant.budget_text=" + path("nowhere.txt");
+  EXPECT_EQ(quantize("less", less), kUserError);
+  EXPECT_HAS(err_, "command line: 'quant.budget_text': ");
+}
+
 TEST_F(Quantize, ByGptqSaysWhatItLacks) {
   const auto error = [&](const std::vector<std::string>& more) {
     std::vector<std::string> all = {"quant.weight={ name = 'nf', group = 16 }",

@@ -73,6 +73,11 @@ int run(const Invocation& typed, Streams streams) {
   recipe.write(streams.out);
   streams.out << "\n";
   print_plan(matrices, streams.out);
+  if (session.bit_tokens.defined())
+    streams.out << "quant.budget_bits: `sterna train` first measures on "
+                << session.bit_tokens.numel()
+                << " tokens how many bits each matrix needs;\nthe table shows quant.weight in "
+                   "their place\n";
   print_adapters(session, streams.out);
   streams.out << "\ndata: " << samples.tokens() << " tokens, " << samples.size() << " samples of "
               << (s.train.steps > 0 ? s.train.seq_len : s.blockwise_seq_len()) << "\n";

@@ -4,7 +4,8 @@
 
 #include "recipes/blame.h"
 #include "trainer/cli/checkpoint.h"
-#include "trainer/data/eval_text.h"
+#include "trainer/eval/bits.h"
+#include "trainer/eval/calibration.h"
 #include "trainer/export/export.h"
 #include "trainer/model/plan_fits.h"
 #include "trainer/model/ptq.h"
@@ -44,10 +45,13 @@ struct Settings {
   model::PtqConfig ptq;
 };
 
-Settings read_settings(const Invocation& typed) {
-  recipes::Recipe recipe = open_recipe(typed);
-  Settings settings{quant::Plan::read(recipe.section("quant")),
-                    recipe.section("ptq").read<model::PtqConfig>()};
+Settings read_sections(recipes::Recipe& recipe) {
+  return {quant::Plan::read(recipe.section("quant")),
+          recipe.section("ptq").read<model::PtqConfig>()};
+}
+
+Settings read_settings(recipes::Recipe& recipe) {
+  Settings settings = read_sections(recipe);
   recipes::ignore_other_tables(recipe, {"quant", "ptq"});
   recipe.reject_unknown();
   if (settings.plan.empty())
@@ -60,25 +64,26 @@ Settings read_settings(const Invocation& typed) {
   return settings;
 }
 
-/// The text's first ids as int64 [S, T].
-at::Tensor calibration(const model::PtqConfig& ptq, const model::CheckpointInfo& info) {
-  const auto tokenizer = model::open_tokenizer(info);
-  data::EvalTextOptions options;
-  options.text = {ptq.text};
-  const std::vector<int32_t> ids = data::read_eval_ids(options, *tokenizer);
-  const int64_t samples =
-      std::min<int64_t>(ptq.samples, static_cast<int64_t>(ids.size()) / ptq.seq_len);
-  if (samples == 0)
-    throw recipes::UserError(ptq.text.string() + ": " + std::to_string(ids.size()) +
-                             " tokens are less than one sequence of ptq.seq_len = " +
-                             std::to_string(ptq.seq_len) + "; give a longer text");
-  if (ptq.seq_len > info.config.max_positions)
-    throw recipes::UserError("ptq.seq_len = " + std::to_string(ptq.seq_len) +
-                             ": the model is made for at most " +
-                             std::to_string(info.config.max_positions) + " positions");
-  return at::tensor(at::ArrayRef<int32_t>(ids.data(), static_cast<size_t>(samples * ptq.seq_len)),
-                    at::kLong)
-      .view({samples, ptq.seq_len});
+/// Where the recipe wants bits assigned: measures, prints the table, and puts the rules into the
+/// recipe. @return  the rules, empty where none are wanted
+std::string assign_bits(recipes::Recipe& recipe,
+                        const quant::Plan& plan,
+                        const model::CheckpointInfo& info,
+                        Streams streams) {
+  model::Decoder shapes(info.config, at::kFloat);
+  if (eval::bit_matrices(plan, shapes).empty())
+    return {};
+  const at::Tensor tokens = recipes::blame_on(
+      recipe.section("quant"), "budget_text", [&] { return eval::bit_tokens(plan, info); });
+  model::Decoder decoder = model::load_decoder(info, at::kFloat);
+  const eval::BitAssignment bits =
+      eval::assign_bits(plan, decoder, tokens, [&](const std::string& line) {
+        streams.err << line << "\n" << std::flush;
+      });
+  streams.out << eval::table_text(plan, bits) << std::flush;
+  const std::string rules = eval::rules_text(plan, bits);
+  eval::add_rules(recipe, rules, eval::kBitsFile);
+  return rules;
 }
 
 /// The blocks' matrices by GPTQ; those outside of blocks are left to rounding to nearest.
@@ -87,9 +92,11 @@ void round_blocks(const Settings& settings,
                   model::Weights& weights,
                   Totals& totals,
                   Streams streams) {
-  const at::Tensor tokens = calibration(settings.ptq, info);
+  const model::PtqConfig& ptq = settings.ptq;
+  const at::Tensor tokens =
+      eval::read_calibration({ptq.text, ptq.samples, ptq.seq_len, "ptq.seq_len"}, info);
   streams.out << "gptq: layers' inputs measured on " << tokens.size(0) << " x " << tokens.size(1)
-              << " tokens of " << settings.ptq.text.string() << "\n"
+              << " tokens of " << ptq.text.string() << "\n"
               << std::flush;
   model::Decoder decoder = model::load_decoder(info, at::kFloat);
   std::map<std::string, model::Parameter> parameters;
@@ -105,7 +112,7 @@ void round_blocks(const Settings& settings,
   rounding.done = [&](const std::string& name, const quant::Encoded& encoded) {
     keep(name, encoded, weights, totals);
   };
-  model::round_by_gptq(decoder, tokens, rounding, {settings.ptq.act_order, settings.ptq.damp});
+  model::round_by_gptq(decoder, tokens, rounding, {ptq.act_order, ptq.damp});
 }
 
 int run(const Invocation& typed, Streams streams) {
@@ -115,13 +122,20 @@ int run(const Invocation& typed, Streams streams) {
   if (std::filesystem::exists(target))
     throw recipes::UserError(target.string() +
                              ": exists already; choose another folder or remove it");
-  const Settings settings = read_settings(typed);
+  recipes::Recipe recipe = open_recipe(typed);
+  Settings settings = read_settings(recipe);
   const model::CheckpointInfo info = open_checkpoint(typed.paths.front(), streams);
   if (text::has_tokenizer(info.tokenizer_path))
     model::open_tokenizer(info);  // goes into the export, so it must fit
   model::Decoder shapes(info.config, at::kFloat);
   model::require_plan_fits(settings.plan, shapes);
+  const std::string rules = recipes::at_its_key(
+      recipe, [&] { return assign_bits(recipe, settings.plan, info, streams); });
+  if (!rules.empty())
+    settings = read_sections(recipe);
   exporter::ExportSource source = exporter::open_source(info);
+  if (!rules.empty())
+    source.notes[eval::kBitsFile] = rules;
   Totals totals;
   const bool gptq = settings.ptq.rounding == "gptq";
   if (gptq)
@@ -156,7 +170,11 @@ Command quantize_command() {
       "layer\n"
       "as in a training recipe. ptq.rounding=gptq ptq.text=FILE rounds by GPTQ, on the inputs that "
       "the\n"
-      "text gives to each layer. Writes an export in the layout 'sterna'.";
+      "text gives to each layer. quant.budget_bits=3.3 quant.budget_text=FILE gives every matrix "
+      "the\n"
+      "bits that its sensitivity asks for, prints them, and writes them as rules into "
+      "DIR/bits.toml.\n"
+      "Writes an export in the layout 'sterna'.";
   command.example =
       "quantize tests/golden/tiny_llama --out build/ptq quant.weight=minmax_asym "
       "quant.weight.group=8";

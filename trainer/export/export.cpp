@@ -35,6 +35,8 @@ void export_folder(const ExportSource& source, const Format& format, const fs::p
     format.write(source, draft);
     write_config(source, format.dtype(), draft);
     write_tokenizer(source.tokenizer_path, draft);
+    for (const auto& [name, text] : source.notes)
+      io::write_atomically(draft / name, text);
     io::write_atomically(draft / io::kChecksums, io::checksums_of(draft));
     io::publish_folder(draft, clean);
   } catch (...) {

@@ -14,8 +14,9 @@ namespace sterna::exporter {
 struct ExportSource {
   model::DecoderConfig config;
   model::Weights weights;  ///< by Hugging Face name; fp32, codes beside the quantized ones
-  std::filesystem::path tokenizer_path;       ///< a folder, a tokenizer file or a GGUF
-  std::map<std::string, std::string> origin;  ///< "kind", "checkpoint"; goes into sterna.json
+  std::filesystem::path tokenizer_path;        ///< a folder, a tokenizer file or a GGUF
+  std::map<std::string, std::string> origin;   ///< "kind", "checkpoint"; goes into sterna.json
+  std::map<std::string, std::string> notes{};  ///< text files to put beside the rest, by name
 };
 
 /// Reads a checkpoint of any kind. @throws recipes::UserError

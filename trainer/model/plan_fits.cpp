@@ -24,21 +24,25 @@ double trial_bits(quant::Quantizer& quantizer, int64_t rows, int64_t columns) {
 
 }  // namespace
 
-std::optional<Fit> try_fit(const quant::Plan& plan,
-                           const std::string& tensor,
-                           at::IntArrayRef shape,
-                           quant::Place place) {
+Fit try_quantizer(quant::Quantizer& quantizer, const std::string& tensor, at::IntArrayRef shape) {
   const int64_t rows = shape[0];
   const int64_t columns = shape[1];
   try {
-    const auto quantizer = plan.build(module_of(tensor), place);
-    if (!quantizer)
-      return std::nullopt;
-    return Fit{quantizer->bits(), quantizer->group(columns), trial_bits(*quantizer, rows, columns)};
+    return {quantizer.bits(), quantizer.group(columns), trial_bits(quantizer, rows, columns)};
   } catch (const recipes::UserError& error) {
     throw recipes::UserError(tensor + " [" + std::to_string(rows) + ", " + std::to_string(columns) +
                              "]: " + error.what());
   }
+}
+
+std::optional<Fit> try_fit(const quant::Plan& plan,
+                           const std::string& tensor,
+                           at::IntArrayRef shape,
+                           quant::Place place) {
+  const auto quantizer = plan.build(module_of(tensor), place);
+  if (!quantizer)
+    return std::nullopt;
+  return try_quantizer(*quantizer, tensor, shape);
 }
 
 void require_plan_fits(const quant::Plan& plan, Decoder& shapes) {

@@ -14,10 +14,13 @@ struct Fit {
   double bits_per_weight = 0;  ///< scales and zero points included
 };
 
-/// Tries the plan's quantizer of a matrix on a few rows of zeros; weights are not needed. Nothing
-/// where the matrix stays in full precision.
+/// Tries a quantizer on a few rows of a matrix of that shape; weights are not needed.
 /// @param shape  [N, K]
 /// @throws recipes::UserError  where the scheme cannot hold the matrix, with its name and shape
+Fit try_quantizer(quant::Quantizer& quantizer, const std::string& tensor, at::IntArrayRef shape);
+
+/// Tries the plan's quantizer of a matrix as try_quantizer() does. Nothing where the matrix stays
+/// in full precision.
 std::optional<Fit> try_fit(const quant::Plan& plan,
                            const std::string& tensor,
                            at::IntArrayRef shape,

@@ -3,6 +3,7 @@
 #include "quant/scale.h"
 #include "recipes/blame.h"
 #include "recipes/glob.h"
+#include "trainer/eval/bits.h"
 #include "trainer/export/format.h"
 #include "trainer/model/adapters.h"
 #include "trainer/model/identity.h"
@@ -61,6 +62,15 @@ void open_data(recipes::Recipe& recipe, Session& session) {
     session.block_samples = open(s.blockwise_seq_len());
   if (session.samples)
     require_pairs(session);
+}
+
+void open_bits(recipes::Recipe& recipe, Session& session) {
+  model::Decoder shapes(session.source.config, at::kFloat);
+  if (eval::bit_matrices(session.plan, shapes).empty())
+    return;
+  session.bit_tokens = recipes::blame_on(recipe.section("quant"), "budget_text", [&] {
+    return eval::bit_tokens(session.plan, session.source);
+  });
 }
 
 /// Opens what `path` of that section names.
@@ -122,6 +132,7 @@ Session open(recipes::Recipe& recipe) {
     return eval::read_texts(s.eval, *session.tokenizer, session.source.config);
   });
   require_delivery(recipe, session);
+  open_bits(recipe, session);
   open_data(recipe, session);
   if (session.caches_teacher())
     session.remarks.push_back(cache_text(session) +

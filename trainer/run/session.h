@@ -48,6 +48,9 @@ struct Session {
   std::vector<std::string> remarks;                   ///< what a person should be told
   std::unique_ptr<distill::Objective> objective;
   quant::Plan plan;
+  /// int64 [S, T]: what quant.budget_bits is to be shared out on; undefined where it is not, or is
+  /// already.
+  at::Tensor bit_tokens;
   quant::AdapterPlan adapters;
   quant::Plan teacher_plan;   ///< of `teacher.quant`
   std::string teacher_quant;  ///< the same as text; empty where the teacher is not rounded

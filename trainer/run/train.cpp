@@ -3,6 +3,7 @@
 // it); one step of training is step.cpp, one block of the block-wise stage blockwise.cpp.
 #include "trainer/run/train.h"
 
+#include "trainer/run/bits.h"
 #include "trainer/run/estimate.h"
 #include "trainer/run/run.h"
 #include "trainer/run/signals.h"
@@ -81,8 +82,12 @@ void announce(Run& run) {
 TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
   auto session = std::make_unique<Session>(open_session(recipe));
   const RunFolder folder(place_of_run(recipe, session->settings.run, options.resume));
-  require_folder(recipe, folder, options.resume);
   Progress progress(options.out, options.columns);
+  if (session->bit_tokens.defined()) {
+    give_bits(recipe, *session, {folder, options.resume, progress});
+    session = std::make_unique<Session>(open_session(recipe));
+  }
+  require_folder(recipe, folder, options.resume);
   const SignalWatch watch;
   if (!taught_ahead(*session, progress))
     return {/*stopped_early=*/true, folder.path()};
