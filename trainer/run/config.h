@@ -143,7 +143,11 @@ struct TrainConfig {
       Range{0.0, 0.9999999});
     v("ema_use", ema_use, "evaluate and export the average, not the last weights");
     v("freeze", freeze, "patterns of parameter names that stay as they are");
-    v("only", only, "quant: train quantizer parameters alone", OneOf{"", "quant"});
+    v("only",
+      only,
+      "quant: train quantizer parameters alone; scales: end to end, train the scales of "
+      "affine_learned alone, under codes that stay (EfficientQAT's second stage)",
+      OneOf{"", "quant", "scales"});
     v("recompute", recompute, "recompute activations in backward: less memory, a third more time");
     v("seed", seed, "decides data order and every draw");
     v("threads",

@@ -135,6 +135,27 @@ void require_cacheable(const Session& session) {
                     " leave no rest; give fewer, or take teacher.cache=hidden");
 }
 
+/// Codes can only be held where a scale is a parameter of its own.
+void require_scales(const Session& session, model::Decoder& shapes) {
+  if (session.settings.train.only != "scales")
+    return;
+  if (session.plan.stages_end() > 0)
+    throw UserError("train.only = \"scales\" holds codes, which quant.stage changes; remove one");
+  bool any = false;
+  for (const model::Parameter& p : shapes.parameters()) {
+    const std::string scheme =
+        p.matrix ? session.plan.scheme_of(model::module_of(p.name), model::place_of(p)) : "none";
+    if (scheme != "none" && scheme != "affine_learned")
+      throw UserError(
+          "train.only = \"scales\": expected affine_learned, which has a scale to train, "
+          "found " +
+          scheme + " for " + p.name);
+    any = any || scheme != "none";
+  }
+  if (!any)
+    throw UserError("train.only = \"scales\": no matrix is quantized, so there is none to train");
+}
+
 /// The last stage must leave steps to quant.weight, which is what is exported.
 void require_stages(const Session& session, model::Decoder& shapes) {
   const quant::Plan& plan = session.plan;
@@ -187,15 +208,16 @@ void require_fitting_models(const Session& session) {
     require_packable(session);
   if (session.caches_teacher())
     require_cacheable(session);
-  if (!session.adapters.empty() && s.train.only == "quant")
-    throw UserError(
-        "train.only = \"quant\" would leave the adapters of [adapter] untrained; "
-        "remove one of them");
+  if (!session.adapters.empty() && !s.train.only.empty())
+    throw UserError("train.only = \"" + s.train.only +
+                    "\" would leave the adapters of [adapter] untrained; "
+                    "remove one of them");
   model::Decoder shapes(session.source.config, at::kFloat);
   model::attach_adapters(shapes, session.adapters);
   require_freezable(shapes, s.train.freeze);
   session.ranges.require_matches(model::quantizable_modules(shapes));
   require_stages(session, shapes);
+  require_scales(session, shapes);
 }
 
 }  // namespace sterna::run

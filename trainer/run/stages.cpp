@@ -217,6 +217,8 @@ void end_to_end(Run& run) {
                session.cached_teacher.get(),
                run.ranges.get()},
               settings.train);
+    if (settings.train.only == "scales")
+      session.student->hold_codes();
     std::vector<std::string> terms = session.objective->term_names();
     if (run.ranges)
       terms.push_back(kRange);

@@ -6,6 +6,8 @@
 namespace sterna::run {
 namespace {
 
+constexpr const char* kScale = "scale";
+
 bool frozen(const std::string& name, const std::vector<std::string>& patterns) {
   return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
     return freezes(pattern, name);
@@ -24,9 +26,31 @@ void give_quantizer(Slot& slot, std::unique_ptr<quant::Quantizer> quantizer) {
   slot.stale = true;
 }
 
+/// What a slot's quantizer learns and training moves, with its place among parameters().
+std::vector<std::pair<size_t, quant::NamedTensor>> moved(const Slot& slot) {
+  std::vector<std::pair<size_t, quant::NamedTensor>> result;
+  const std::vector<quant::NamedTensor> learned = slot.quantizer->parameters();
+  for (size_t i = 0; i < learned.size(); ++i)
+    if (!slot.held || learned[i].name == kScale)
+      result.emplace_back(i, learned[i]);
+  return result;
+}
+
+/// The master follows the scale; what else encode() finds of it does not count.
+void follow_scales(Slot& slot) {
+  slot.held->scales = slot.quantizer->encode(slot.master).scales;
+  quant::decode_into(*slot.held, slot.master);
+}
+
+/// Gradient of a scale whose codes are constants: sum of g (code - zero) over its weights.
+Tensor scale_gradient(const Slot& slot, const Tensor& scale) {
+  const Tensor each = (*slot.grad * slot.master).view({scale.size(0), scale.size(1), -1}).sum(-1);
+  return each.div_(slot.held->scales);
+}
+
 void materialize_one(Slot& slot) {
   const at::NoGradGuard no_grad;
-  if (slot.quantizer) {
+  if (slot.quantizer && !slot.held) {
     const quant::Encoded encoded = slot.quantizer->encode(slot.master);
     quant::decode_into(encoded, *slot.value);
   } else {
@@ -115,6 +139,20 @@ void Student::init_quantizers() {
   }
 }
 
+void Student::hold_codes() {
+  for (Slot& slot : slots_) {
+    slot.trains_master = false;
+    slot.stale = true;
+    if (!slot.quantizer)
+      continue;
+    TORCH_CHECK(slot.quantizer->parameters().front().name == kScale,
+                slot.name,
+                ": a quantizer whose first parameter is no scale");
+    slot.held = slot.quantizer->encode(slot.master);
+    quant::decode_into(*slot.held, slot.master);
+  }
+}
+
 void Student::materialize() {
   run::materialize(all());
 }
@@ -170,9 +208,13 @@ void materialize_for_step(const std::vector<Slot*>& slots, const quant::Progress
 }
 
 void touch(const std::vector<Slot*>& slots) {
-  for (Slot* slot : slots)
-    if (trained(*slot))
-      slot->stale = true;
+  for (Slot* slot : slots) {
+    if (!trained(*slot))
+      continue;
+    slot->stale = true;
+    if (slot->held)
+      follow_scales(*slot);
+  }
 }
 
 void zero_grad(const std::vector<Slot*>& slots) {
@@ -204,7 +246,9 @@ std::vector<Trained> gradients(const std::vector<Slot*>& slots, const quant::Pro
     if (!trained(*slot))
       continue;
     quant::Gradients back;
-    if (slot->quantizer) {
+    if (slot->held) {
+      back.params.push_back(scale_gradient(*slot, slot->quantizer->parameters().front().tensor));
+    } else if (slot->quantizer) {
       back = slot->soft != nullptr ? slot->soft->soft_backward(slot->master, *slot->grad, at)
                                    : slot->quantizer->backward(slot->master, *slot->grad);
       if (!back.w.is_same(*slot->grad))
@@ -215,17 +259,16 @@ std::vector<Trained> gradients(const std::vector<Slot*>& slots, const quant::Pro
           {slot->name, slot->master, *slot->grad, {}, {}, /*quantizer=*/false, slot->matrix});
     if (!slot->trains_quantizer)
       continue;
-    const std::vector<quant::NamedTensor> learned = slot->quantizer->parameters();
-    TORCH_CHECK(learned.size() == back.params.size(),
+    TORCH_CHECK(slot->held || slot->quantizer->parameters().size() == back.params.size(),
                 slot->name,
                 ": quantizer gave ",
                 back.params.size(),
                 " gradients for ",
-                learned.size(),
+                slot->quantizer->parameters().size(),
                 " parameters");
-    for (size_t i = 0; i < learned.size(); ++i)
-      result.push_back({model::quantizer_tensor(slot->name, learned[i].name),
-                        learned[i].tensor,
+    for (const auto& [i, learned] : moved(*slot))
+      result.push_back({model::quantizer_tensor(slot->name, learned.name),
+                        learned.tensor,
                         back.params[i].contiguous(),
                         {},
                         {},
@@ -242,7 +285,7 @@ std::map<std::string, Tensor> trained_tensors(Student& student) {
       result.emplace(slot.name, slot.master);
     if (!slot.trains_quantizer)
       continue;
-    for (const quant::NamedTensor& each : slot.quantizer->parameters())
+    for (const auto& [i, each] : moved(slot))
       result.emplace(model::quantizer_tensor(slot.name, each.name), each.tensor);
   }
   return result;

@@ -3,6 +3,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,8 @@ struct Slot {
   bool stale = true;  ///< `value` lags behind master and quantizer
   /// Null, or the quantizer where `value` is its soft one: not what is evaluated and exported.
   quant::SoftQuantizer* soft = nullptr;
+  /// After hold_codes(): codes and zero points that stay; the master follows the scales.
+  std::optional<quant::Encoded> held{};
 };
 
 /// The model in training: fp32 masters, their quantizers, and the compute weights made of them.
@@ -65,6 +68,11 @@ class Student {
 
   /// Lets every quantizer set what it learns from its master.
   void init_quantizers();
+
+  /// From now on only the scales of quantized matrices are trained, their codes and zero points are
+  /// constants (EfficientQAT's second stage): value = (code - zero) * scale. Masters become these
+  /// values and stay them, so a checkpoint holds the codes. For affine_learned.
+  void hold_codes();
 
   /// Writes Wq (or the cast master) of every slot that changed since.
   void materialize();
