@@ -40,6 +40,23 @@ TEST_F(EarlyMistakes, AValueForAWholeTable) {
     EXPECT_HAS(error_of({wrong}), "': expected a table, found ");
 }
 
+TEST_F(EarlyMistakes, OfScalesThatCannotBeTrainedAlone) {
+  EXPECT_HAS(error_of({"train.only=scales"}),
+             "command line: 'train.only': \"scales\" needs affine_learned, which has a scale to "
+             "train; found twn for model.layers.0.self_attn.q_proj.weight");
+  EXPECT_HAS(error_of({"train.only=scales", "quant.weight=none"}), "no matrix is quantized");
+}
+
+TEST_F(EarlyMistakes, OfBitsToShareOut) {
+  const std::string weight = "quant.weight={name='affine_learned', group=16}";
+  EXPECT_HAS(error_of({weight, "quant.budget_bits=2", "quant.budget_text=" + path("text.txt")}),
+             "command line: 'quant.budget_bits': 2.0 bits of a weight are not enough");
+  EXPECT_HAS(error_of({weight, "quant.budget_bits=4", "quant.budget_text=" + path("none.txt")}),
+             "command line: 'quant.budget_text': " + path("none.txt") + ": cannot be opened");
+  EXPECT_HAS(error_of({"quant.budget_bits=4", "quant.budget_text=" + path("text.txt")}),
+             "'quant.budget_candidates': quant.weight cannot be given bits = 2");
+}
+
 TEST_F(EarlyMistakes, OfTexts) {
   EXPECT_HAS(error_of({"eval.text=" + path("none.txt"), "eval.window=16"}),
              "none.txt: cannot be opened");

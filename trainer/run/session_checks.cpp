@@ -140,20 +140,19 @@ void require_scales(const Session& session, model::Decoder& shapes) {
   if (session.settings.train.only != "scales")
     return;
   if (session.plan.stages_end() > 0)
-    throw UserError("train.only = \"scales\" holds codes, which quant.stage changes; remove one");
+    throw UserError("train.only: \"scales\" holds codes, which quant.stage changes; remove one");
   bool any = false;
   for (const model::Parameter& p : shapes.parameters()) {
     const std::string scheme =
         p.matrix ? session.plan.scheme_of(model::module_of(p.name), model::place_of(p)) : "none";
     if (scheme != "none" && scheme != "affine_learned")
       throw UserError(
-          "train.only = \"scales\": expected affine_learned, which has a scale to train, "
-          "found " +
+          "train.only: \"scales\" needs affine_learned, which has a scale to train; found " +
           scheme + " for " + p.name);
     any = any || scheme != "none";
   }
   if (!any)
-    throw UserError("train.only = \"scales\": no matrix is quantized, so there is none to train");
+    throw UserError("train.only: no matrix is quantized, so there are no scales to train");
 }
 
 /// The last stage must leave steps to quant.weight, which is what is exported.
