@@ -1,7 +1,7 @@
 // Bits shared out under an average: the greedy exchange against trying everything.
 #include "quant/budget.h"
 
-#include <cmath>
+#include <limits>
 #include <random>
 
 #include <gtest/gtest.h>
