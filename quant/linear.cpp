@@ -4,6 +4,8 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "quant/act_graph.h"
+
 namespace sterna::quant {
 namespace {
 
@@ -25,7 +27,8 @@ void add_weight_gradient(Tensor& grad, const Tensor& dy, const Tensor& x) {
   }
 }
 
-/// Saves x and references to the weight and to the gradient buffers, nothing else.
+/// Saves x and references to the weight and to the gradient buffers, nothing else; what the product
+/// read of x is rounded anew.
 struct LinearFunction : torch::autograd::Function<LinearFunction> {
   /// @param anchor  requires grad where only weight or bias are trained, so that backward runs
   ///                although x does not ask for it
@@ -34,21 +37,26 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
                         const std::optional<Tensor>& anchor,
                         const Linear& linear) {
     (void)anchor;
-    ctx->save_for_backward({linear.grad.defined() ? x : Tensor(), linear.weight});
+    const bool masks = linear.act && linear.act->masks_gradient();
+    ctx->save_for_backward({linear.grad.defined() || masks ? x : Tensor(), linear.weight});
     ctx->saved_data["grad"] = linear.grad;
     ctx->saved_data["bias_grad"] = linear.bias_grad;
+    if (linear.act)
+      ctx->saved_data["act"] = hold(linear.act);
     const Tensor& w = linear.weight;
-    return linear.bias.defined() ? at::linear(x, w, linear.bias.to(w.scalar_type()))
-                                 : at::linear(x, w);
+    const Tensor read = linear.act ? linear.act->forward(x) : x;
+    return linear.bias.defined() ? at::linear(read, w, linear.bias.to(w.scalar_type()))
+                                 : at::linear(read, w);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const auto saved = ctx->get_saved_variables();
     const Tensor& weight = saved[1];
     const Tensor dy = rows_of(gradients[0]);
+    const std::shared_ptr<ActQuantizer> act = held(ctx->saved_data["act"]);
     Tensor grad = ctx->saved_data["grad"].toTensor();
     if (grad.defined()) {
-      add_weight_gradient(grad, dy, rows_of(saved[0]));
+      add_weight_gradient(grad, dy, rows_of(act ? act->forward(saved[0]) : saved[0]));
     }
     Tensor bias_grad = ctx->saved_data["bias_grad"].toTensor();
     if (bias_grad.defined()) {
@@ -59,6 +67,8 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
       auto shape = gradients[0].sizes().vec();
       shape.back() = weight.size(1);
       result[0] = at::mm(dy, weight).view(shape);
+      if (act && act->masks_gradient())
+        result[0] = act->backward(saved[0], result[0]);
     }
     return result;
   }
@@ -129,7 +139,10 @@ Tensor Linear::forward(const Tensor& x) const {
     anchor = at::empty({0}).requires_grad_();
   }
   const Tensor y = LinearFunction::apply(x, anchor, *this);
-  return adapter ? y + adapter->forward(x) : y;
+  if (!adapter)
+    return y;
+  // What the adapter is merged into reads the rounded x.
+  return y + adapter->forward(act ? fake_quantize(act, x) : x);
 }
 
 }  // namespace sterna::quant
