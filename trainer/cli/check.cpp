@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 #include <ostream>
 
 #include "trainer/cli/command.h"
@@ -59,6 +60,29 @@ void print_adapters(const run::Session& session, std::ostream& out) {
         << " values to train beside the frozen weights\n";
 }
 
+/// Which activations are rounded: per kind and scheme, how many sites.
+void print_activations(const run::Session& session, std::ostream& out) {
+  if (session.activations.empty())
+    return;
+  model::Decoder decoder(session.source.config, at::kFloat);
+  constexpr const char* kNames[] = {"inputs of linear layers", "keys", "values"};
+  std::map<std::pair<quant::ActKind, std::string>, int64_t> sites;
+  for (const model::ActSite& site : decoder.act_sites())
+    ++sites[{site.kind, session.activations.scheme_of(site.name, site.kind)}];
+  for (const auto& [what, count] : sites)
+    out << "activations: " << kNames[static_cast<int>(what.first)] << ": " << what.second << " ("
+        << count << ")\n";
+}
+
+void fill_inputs(const quant::ActPlan& plan, std::vector<PlannedMatrix>& matrices) {
+  if (plan.empty())
+    return;
+  for (PlannedMatrix& m : matrices)
+    m.input = m.place == quant::Place::kBlock
+                  ? plan.scheme_of(model::module_of(m.tensor), quant::ActKind::kInput)
+                  : "none";
+}
+
 int run(const Invocation& typed, Streams streams) {
   const int64_t wanted = typed.integer("samples", 0, {0, kMostSamples});
   recipes::Recipe recipe = open_recipe(typed);
@@ -67,6 +91,7 @@ int run(const Invocation& typed, Streams streams) {
     streams.err << remark << "\n";
   std::vector<PlannedMatrix> matrices = matrices_of(session.source.config);
   fill_plan(session.plan, matrices);
+  fill_inputs(session.activations, matrices);
   const run::Settings& s = session.settings;
   const data::SampleSource& samples = session.samples ? *session.samples : *session.block_samples;
 
@@ -78,6 +103,7 @@ int run(const Invocation& typed, Streams streams) {
                 << session.bit_tokens.numel()
                 << " tokens how many bits each matrix needs;\nthe table shows quant.weight in "
                    "their place\n";
+  print_activations(session, streams.out);
   print_adapters(session, streams.out);
   streams.out << "\ndata: " << samples.tokens() << " tokens, " << samples.size() << " samples of "
               << (s.train.steps > 0 ? s.train.seq_len : s.blockwise_seq_len()) << "\n";

@@ -11,4 +11,10 @@ model::CheckpointInfo open_checkpoint(const std::filesystem::path& path, Streams
   return info;
 }
 
+std::optional<quant::ActPlan> read_activations(recipes::Recipe& recipe) {
+  if (!recipe.root().has("act"))
+    return std::nullopt;
+  return quant::ActPlan::read(recipe.section("act"));
+}
+
 }  // namespace sterna::cli

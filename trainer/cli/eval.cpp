@@ -16,8 +16,9 @@ namespace sterna::cli {
 namespace {
 
 eval::EvalConfig read_config(recipes::Recipe& recipe) {
-  recipes::ignore_other_tables(recipe, {"eval"});
+  recipes::ignore_other_tables(recipe, {"eval", "act"});
   const auto config = recipe.section("eval").read<eval::EvalConfig>();
+  read_activations(recipe);
   recipe.reject_unknown();
   if (config.text.empty())
     throw recipes::UserError("eval: no text to evaluate on; give eval.text=FILE");
@@ -88,7 +89,14 @@ int run(const Invocation& typed, Streams streams) {
   std::optional<io::AtomicFile> json;
   if (typed.has("json"))
     json.emplace(typed.text("json"));  // a folder that is not there shows before the work
-  const model::Decoder decoder = model::load_decoder(job.model, dtype);
+  const auto activations = read_activations(recipe);
+  if (activations) {
+    model::Decoder shapes(job.model.config, dtype);  // a rule that matches nothing shows here
+    model::attach_activations(shapes, *activations);
+  }
+  model::Decoder decoder = model::load_decoder(job.model, dtype);
+  if (activations)
+    model::replace_activations(decoder, *activations);
   std::optional<model::Decoder> reference;
   if (job.reference)
     reference = model::load_decoder(*job.reference, dtype);
@@ -119,7 +127,9 @@ Command eval_command() {
       "max_documents, stride, max_windows, "
       "bos\n"
       "(none, start, document), score (all, half), batch, dtype (fp32, bf16), reference (a second\n"
-      "checkpoint: adds KL divergence and agreement, as llama.cpp's perplexity tool lists them).";
+      "checkpoint: adds KL divergence and agreement, as llama.cpp's perplexity tool lists them).\n"
+      "Activations are rounded as the checkpoint says; an [act] of the recipe stands in for that:\n"
+      "act.input=per_token act.key=none ...";
   command.example =
       "eval ~/.cache/sterna/models/SmolLM2-135M-Instruct.Q4_1.gguf eval.text=README.md "
       "eval.window=256 eval.max_windows=2";

@@ -17,11 +17,12 @@ std::string format_names() {
 int run(const Invocation& typed, Streams streams) {
   if (!typed.has("out"))
     throw recipes::UserError("export: say where to: --out DIR");
-  recipes::Recipe recipe = open_recipe(typed);
+  recipes::Recipe flags;  // below the overrides, which may set further fields of the format
   if (typed.has("format"))
-    recipe.set("export.format=" + typed.text("format"));
+    flags.set("export.format=" + typed.text("format"));
   if (typed.has("dtype"))
-    recipe.set("export.format.dtype=" + typed.text("dtype"));
+    flags.set("export.format.dtype=" + typed.text("dtype"));
+  recipes::Recipe recipe = open_recipe(typed, std::move(flags));
   const auto format = exporter::formats().build(recipe.section("export"), "format", "sterna");
   recipe.reject_unknown();
 

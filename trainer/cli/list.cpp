@@ -3,6 +3,7 @@
 #include "distill/divergence.h"
 #include "distill/objective.h"
 #include "distill/weighting.h"
+#include "quant/act_plan.h"
 #include "quant/adapter_plan.h"
 #include "quant/plan.h"
 #include "quant/range_loss.h"
@@ -46,7 +47,8 @@ class Sections : public recipes::Components {
     add_entry({"ptq", "how `sterna quantize` rounds", list_fields<model::PtqConfig>()});
     add_entry(quant::adapter_section());
     add_entry(run::range_section());
-    for (const auto& sections : {quant::plan_sections(), distill::objective_sections()}) {
+    for (const auto& sections :
+         {quant::plan_sections(), quant::act_sections(), distill::objective_sections()}) {
       for (const recipes::ComponentInfo& section : sections)
         add_entry(section);
     }
@@ -66,6 +68,7 @@ std::vector<const recipes::Components*> registries() {
       &quant::quantizers(),
       &quant::adapters(),
       &quant::range_losses(),
+      &quant::act_quantizers(),
       &distill::divergences(),
       &distill::weightings(),
       &exporter::formats(),

@@ -31,7 +31,7 @@ std::string decimals(double value) {
   return buffer.data();
 }
 
-using Line = std::array<std::string, 7>;
+using Line = std::array<std::string, 8>;
 
 Line line_of(const PlannedMatrix& m) {
   const bool full = m.bits == 0;
@@ -44,7 +44,8 @@ Line line_of(const PlannedMatrix& m) {
           m.scheme,
           full ? "-" : std::to_string(m.bits),
           full ? "-" : group,
-          decimals(m.bits_per_weight)};
+          decimals(m.bits_per_weight),
+          m.input};
 }
 
 void print_aligned(const std::vector<Line>& lines, std::ostream& out) {
@@ -93,11 +94,14 @@ void fill_plan(const quant::Plan& plan, std::vector<PlannedMatrix>& matrices) {
 }
 
 void print_plan(const std::vector<PlannedMatrix>& matrices, std::ostream& out) {
-  std::vector<Line> lines{{"tensor", "shape", "rule", "scheme", "bits", "group", "bits/weight"}};
+  std::vector<Line> lines{
+      {"tensor", "shape", "rule", "scheme", "bits", "group", "bits/weight", ""}};
   Total quantized;
   Total all;
   for (const PlannedMatrix& m : matrices) {
     lines.push_back(line_of(m));
+    if (!m.input.empty())
+      lines.front().back() = "input";
     all.add(m);
     if (m.bits > 0)
       quantized.add(m);

@@ -20,6 +20,7 @@ struct PlannedMatrix {
   int64_t bits = 0;            ///< of one code
   int64_t group = 0;           ///< inputs per scale; 0: one scale for the whole matrix
   double bits_per_weight = 0;  ///< scales and zero points included
+  std::string input{};         ///< how what it reads is rounded; empty where the recipe rounds none
 };
 
 /// Bits of a weight that stays in full precision, as exports store it (bf16).
@@ -30,7 +31,8 @@ inline constexpr double kFullPrecisionBits = 16;
 ///         a matrix of that shape, with the tensor's name
 void fill_plan(const quant::Plan& plan, std::vector<PlannedMatrix>& matrices);
 
-/// A line per matrix, then the average bits of the quantized ones and of all.
+/// A line per matrix (with a column for its input where some matrix has one), then the average bits
+/// of the quantized ones and of all.
 void print_plan(const std::vector<PlannedMatrix>& matrices, std::ostream& out);
 
 }  // namespace sterna::cli

@@ -1,6 +1,7 @@
 #include <iomanip>
 #include <map>
 #include <ostream>
+#include <sstream>
 
 #include "recipes/blame.h"
 #include "trainer/cli/checkpoint.h"
@@ -42,19 +43,22 @@ void keep(const std::string& name,
 
 struct Settings {
   quant::Plan plan;
+  std::optional<quant::ActPlan> act;  ///< stands in for the checkpoint's own
+  std::string act_recipe;
   model::PtqConfig ptq;
 };
 
-Settings read_sections(recipes::Recipe& recipe) {
-  return {quant::Plan::read(recipe.section("quant")),
-          recipe.section("ptq").read<model::PtqConfig>()};
-}
-
 Settings read_settings(recipes::Recipe& recipe) {
-  Settings settings = read_sections(recipe);
-  recipes::ignore_other_tables(recipe, {"quant", "ptq"});
+  Settings settings{quant::Plan::read(recipe.section("quant")),
+                    read_activations(recipe),
+                    "",
+                    recipe.section("ptq").read<model::PtqConfig>()};
+  recipes::ignore_other_tables(recipe, {"quant", "act", "ptq"});
   recipe.reject_unknown();
-  if (settings.plan.empty())
+  std::ostringstream resolved;
+  recipe.write(resolved);
+  settings.act_recipe = model::act_recipe(resolved.str(), "recipe");
+  if (settings.plan.empty() && (!settings.act || settings.act->empty()))
     throw recipes::UserError(
         "quantize: say how: quant.weight=NAME (see `sterna list quantizer`) or "
         "a recipe with a [quant] table");
@@ -99,6 +103,8 @@ void round_blocks(const Settings& settings,
               << " tokens of " << ptq.text.string() << "\n"
               << std::flush;
   model::Decoder decoder = model::load_decoder(info, at::kFloat);
+  if (settings.act)
+    model::attach_activations(decoder, *settings.act);
   std::map<std::string, model::Parameter> parameters;
   for (const model::Parameter& parameter : decoder.parameters())
     parameters.emplace(parameter.name, parameter);
@@ -132,10 +138,15 @@ int run(const Invocation& typed, Streams streams) {
   const std::string rules = recipes::at_its_key(
       recipe, [&] { return assign_bits(recipe, settings.plan, info, streams); });
   if (!rules.empty())
-    settings = read_sections(recipe);
+    settings.plan = quant::Plan::read(recipe.section("quant"));
   exporter::ExportSource source = exporter::open_source(info);
   if (!rules.empty())
     source.notes[eval::kBitsFile] = rules;
+  if (settings.act) {
+    model::attach_activations(shapes, *settings.act);
+    model::require_ready(shapes);
+    source.weights.activations = {settings.act_recipe, {}};
+  }
   Totals totals;
   const bool gptq = settings.ptq.rounding == "gptq";
   if (gptq)
@@ -168,13 +179,11 @@ Command quantize_command() {
   command.details =
       "Any registered quantizer, started from the weights (`sterna list quantizer`); rules by "
       "layer\n"
-      "as in a training recipe. ptq.rounding=gptq ptq.text=FILE rounds by GPTQ, on the inputs that "
-      "the\n"
-      "text gives to each layer. quant.budget_bits=3.3 quant.budget_text=FILE gives every matrix "
-      "the\n"
-      "bits that its sensitivity asks for, prints them, and writes them as rules into "
-      "DIR/bits.toml.\n"
-      "Writes an export in the layout 'sterna'.";
+      "as in a training recipe; how [act] rounds activations goes into the export with them.\n"
+      "ptq.rounding=gptq ptq.text=FILE rounds by GPTQ, on the inputs that the text gives to each\n"
+      "layer. quant.budget_bits=3.3 quant.budget_text=FILE gives every matrix the bits that its\n"
+      "sensitivity asks for, prints them, and writes them as rules into DIR/bits.toml. Writes an\n"
+      "export in the layout 'sterna'.";
   command.example =
       "quantize tests/golden/tiny_llama --out build/ptq quant.weight=minmax_asym "
       "quant.weight.group=8";

@@ -55,8 +55,12 @@ class Comparison {
     const std::unique_ptr<Format> format = format_of(folder_, name);
     const json files = check_files();
     check_old_certificate();
+    json activations;  // null: none, or none in this layout
     try {
-      compare(format->read(folder_));
+      const ReadBack found = format->read(folder_);
+      compare(found);
+      if (format->activations() == KeepsActivations::kYes)
+        activations = compare_activations(found.weights.activations);
     } catch (const recipes::UserError& error) {
       report(error.what());
     }
@@ -65,6 +69,7 @@ class Comparison {
                               {"origin", source_.origin},
                               {"files", files},
                               {"tensors", tensors_},
+                              {"activations", activations},
                               {"max_abs_dw", max_abs_dw_},
                               {"kld", nullptr}};
     return {std::move(mismatches_), signed_text(certificate)};
@@ -128,6 +133,21 @@ class Comparison {
       if (source_.weights.tensors.count(name) == 0)
         report("tensor " + name + ": is not in the checkpoint");
     }
+  }
+
+  json compare_activations(const model::Activations& found) {
+    const model::Activations& expected = source_.weights.activations;
+    if (expected.recipe != found.recipe)
+      report("activations: rounded by\n" + found.recipe + "in the export, by\n" + expected.recipe +
+             "in the checkpoint");
+    for (const auto& [name, value] : expected.state) {
+      const auto it = found.state.find(name);
+      same(name, "learned", value, it == found.state.end() ? at::Tensor() : it->second);
+    }
+    for (const auto& [name, value] : found.state)
+      if (expected.state.count(name) == 0)
+        report("tensor " + name + ": is not in the checkpoint");
+    return found.recipe.empty() ? json() : json(found.recipe);
   }
 
   void compare_tensor(const std::string& name,

@@ -33,12 +33,18 @@ class Dense final : public Format {
  public:
   struct Config {
     std::string dtype_name = "bf16";
+    std::string activations = "refuse";
     template <class Visitor>
     void fields(Visitor& v) {
       v("dtype", dtype_name, "how every weight is stored", recipes::OneOf{"bf16", "fp16", "fp32"});
+      v("activations",
+        activations,
+        "where [act] rounds activations, which this layout cannot say",
+        recipes::OneOf{"refuse", "drop"});
     }
   };
-  explicit Dense(const Config& config) : dtype_(quant::parse_dtype(config.dtype_name)) {}
+  explicit Dense(const Config& config)
+      : dtype_(quant::parse_dtype(config.dtype_name)), drops_(config.activations == "drop") {}
 
   void write(const ExportSource& source, const fs::path& folder) const override {
     TensorList list;
@@ -48,6 +54,10 @@ class Dense final : public Format {
         list.add(name, round_to(as_stored(source.config.family, name, tensor), dtype_, name));
     }
     list.write(folder / "model.safetensors");
+  }
+
+  KeepsActivations activations() const override {
+    return drops_ ? KeepsActivations::kDropped : KeepsActivations::kRefused;
   }
 
   std::string dtype() const override {
@@ -74,6 +84,7 @@ class Dense final : public Format {
 
  private:
   at::ScalarType dtype_;
+  bool drops_;
 };
 
 }  // namespace

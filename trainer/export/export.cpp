@@ -21,6 +21,9 @@ uint64_t folder_bytes(const fs::path& folder) {
 void export_folder(const ExportSource& source, const Format& format, const fs::path& target) {
   if (!source.weights.merged.empty() && !format.holds_merged())
     throw recipes::UserError("tensor '" + source.weights.merged.front() + "': " + kNoMerged);
+  if (!source.weights.activations.recipe.empty() &&
+      format.activations() == KeepsActivations::kRefused)
+    throw recipes::UserError(kNoActivations);
   fs::path clean = target.lexically_normal();
   if (!clean.has_filename())
     clean = clean.parent_path();

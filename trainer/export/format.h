@@ -15,6 +15,13 @@ struct ReadBack {
   std::map<std::string, std::string> storage;  ///< "codes", "q8_0", "BF16", ... by tensor name
 };
 
+/// What a layout does with activation quantizers.
+enum class KeepsActivations {
+  kYes,      ///< stores them: who loads the export computes as training did
+  kDropped,  ///< leaves them out, as its settings ask
+  kRefused,  ///< has no place for them, and nobody said that they may be left out
+};
+
 /// A file layout. Configuration, tokenizer and checksums are the same for all and not its concern.
 class Format {
  public:
@@ -27,6 +34,8 @@ class Format {
   /// False where the layout stores codes, which a quantized weight has lost once an adapter is
   /// merged into it.
   virtual bool holds_merged() const { return true; }
+
+  virtual KeepsActivations activations() const { return KeepsActivations::kRefused; }
 
   /// Name of the dtype that config.json should give.
   virtual std::string dtype() const = 0;
@@ -41,6 +50,10 @@ class Format {
 inline constexpr const char* kNoMerged =
     "this layout stores codes, and a weight that an adapter is merged into has none; expected a "
     "dense layout: \"dense\"";
+
+inline constexpr const char* kNoActivations =
+    "this layout has no place for [act]: who loads it would compute with activations that are not "
+    "rounded; expected \"sterna\", or export.format.activations = \"drop\" for the weights alone";
 
 /// Every layout that `--format` may name.
 const recipes::Registry<Format>& formats();

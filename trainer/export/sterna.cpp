@@ -97,16 +97,25 @@ class Sterna final : public Format {
       if (!(source.config.tied && name == "lm_head.weight"))
         entries[name] = add(name, tensor, source.weights, list);
     }
+    json activations = {{"recipe", source.weights.activations.recipe}, {"tensors", json::array()}};
+    for (const auto& [name, tensor] : source.weights.activations.state) {
+      list.add(name, tensor);
+      activations["tensors"].push_back(name);
+    }
     list.write(folder / "sterna.safetensors");
-    const json root = {{"format", 1},
-                       {"layout", "sterna"},
-                       {"origin", source.origin},
-                       {"bytes", list.bytes()},
-                       {"tensors", entries}};
+    json root = {{"format", 1},
+                 {"layout", "sterna"},
+                 {"origin", source.origin},
+                 {"bytes", list.bytes()},
+                 {"tensors", entries}};
+    if (!source.weights.activations.recipe.empty())
+      root["activations"] = activations;
     io::write_atomically(folder / "sterna.json", root.dump(1) + "\n");
   }
 
   bool holds_merged() const override { return false; }
+
+  KeepsActivations activations() const override { return KeepsActivations::kYes; }
 
   std::string dtype() const override { return "bfloat16"; }
 

@@ -102,12 +102,19 @@ Tensor Block::attention(const Tensor& n, const Tensor& positions, kvcache::Cache
     q = q_norm_.forward(q, n.scalar_type());
     k = k_norm_.forward(k, n.scalar_type());
   }
-  const Tensor context = cache.attend(layer_,
-                                      q.transpose(1, 2),
-                                      k.transpose(1, 2),
-                                      split_heads(v, c.kv_heads).transpose(1, 2),
-                                      positions);
+  k = rounded(key_act_, k);
+  v = rounded(value_act_, split_heads(v, c.kv_heads));
+  const Tensor context =
+      cache.attend(layer_, q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), positions);
   return o_.forward(context.transpose(1, 2).flatten(2));
+}
+
+/// @param heads  [B, T, J, d]
+Tensor Block::rounded(const std::shared_ptr<quant::ActQuantizer>& act, const Tensor& heads) const {
+  if (!act)
+    return heads;
+  return heads_together_ ? quant::fake_quantize(act, heads.flatten(2)).view_as(heads)
+                         : quant::fake_quantize(act, heads);
 }
 
 Tensor Block::feed_forward(const Tensor& n) const {
@@ -161,6 +168,13 @@ std::vector<quant::Linear*> Block::linears() {
     all.push_back(&gate_);
   all.insert(all.end(), {&up_, &down_});
   return all;
+}
+
+void Block::list_act_sites(std::vector<ActSite>& sites) {
+  for (quant::Linear* linear : linears())
+    sites.push_back({linear->name, quant::ActKind::kInput, &linear->act});
+  sites.push_back({path("key"), quant::ActKind::kKey, &key_act_});
+  sites.push_back({path("value"), quant::ActKind::kValue, &value_act_});
 }
 
 void Block::list(ParameterList& parameters) {

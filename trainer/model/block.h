@@ -56,6 +56,8 @@ class Block {
 
   std::vector<quant::Linear*> linears();
   void list(ParameterList& parameters);
+  void list_act_sites(std::vector<ActSite>& sites);
+  void round_heads_together(bool together) { heads_together_ = together; }
 
  private:
   Tensor attention(const Tensor& n, const Tensor& positions, kvcache::Cache& cache) const;
@@ -63,6 +65,7 @@ class Block {
                               const Tensor& positions,
                               kvcache::Cache& cache,
                               const AttentionOutput& site) const;
+  Tensor rounded(const std::shared_ptr<quant::ActQuantizer>& act, const Tensor& heads) const;
   Tensor feed_forward(const Tensor& n) const;
   std::string path(std::string_view part) const;
 
@@ -73,6 +76,8 @@ class Block {
   quant::Linear q_, k_, v_;  ///< q is all three where the family has them in one matrix
   Norm q_norm_, k_norm_;     ///< of each head
   quant::Linear o_;
+  std::shared_ptr<quant::ActQuantizer> key_act_, value_act_;
+  bool heads_together_ = false;
   Norm mlp_norm_;
   quant::Linear gate_, up_, down_;  ///< gate is unused where nothing is gated
 };

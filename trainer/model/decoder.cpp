@@ -150,6 +150,18 @@ std::vector<Parameter> Decoder::parameters() {
   return list.take();
 }
 
+std::vector<ActSite> Decoder::act_sites() {
+  std::vector<ActSite> all;
+  for (Block& block : body_->blocks)
+    block.list_act_sites(all);
+  return all;
+}
+
+void Decoder::round_heads_together(bool together) {
+  for (Block& block : body_->blocks)
+    block.round_heads_together(together);
+}
+
 void Decoder::move_to(at::Device device) {
   for (const Parameter& p : parameters()) {
     for (Tensor* tensor : {p.value, p.grad}) {

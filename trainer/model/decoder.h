@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include "kvcache/cache.h"
+#include "quant/act_plan.h"
 #include "quant/linear.h"
 #include "trainer/model/config.h"
 
@@ -27,6 +28,13 @@ struct Parameter {
   int64_t layer;  ///< block that it belongs to; -1: outside the blocks
   bool adapter = false;  ///< a matrix of an adapter: never quantized, not in checkpoints of others
   bool behind = false;   ///< outside, and computed after the blocks: final norm and head
+};
+
+/// A place in the blocks where activations may be rounded.
+struct ActSite {
+  std::string name;  ///< as rules and checkpoints call it: see quant::ActKind
+  quant::ActKind kind;
+  std::shared_ptr<quant::ActQuantizer>* quantizer;  ///< into the model; null rounds nothing
 };
 
 /// What a caller may do where a block's attention ends: behind o_proj, before the residual sum.
@@ -89,6 +97,13 @@ class Decoder {
   /// Every parameter once (a tied head is its embedding), in a fixed order. The pointers stay
   /// valid when the decoder is moved.
   std::vector<Parameter> parameters();
+
+  /// Every place where activations may be rounded, in order. The pointers stay valid when the
+  /// decoder is moved.
+  std::vector<ActSite> act_sites();
+
+  /// Whether a token of keys and values is the vector of all heads, or (as it begins) of one.
+  void round_heads_together(bool together);
 
   /// Moves every weight and gradient buffer.
   void move_to(at::Device device);

@@ -25,16 +25,24 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return text + "]";
 }
 
-std::unique_ptr<WeightSource> open_weights(const CheckpointInfo& info) {
+std::unique_ptr<WeightSource> hold(Weights weights,
+                                   const CheckpointInfo& info,
+                                   Activations& activations) {
+  activations = std::move(weights.activations);
+  return hold_weights(std::move(weights), info.path);
+}
+
+/// @param activations  filled in where the checkpoint has some
+std::unique_ptr<WeightSource> open_weights(const CheckpointInfo& info, Activations& activations) {
   switch (info.kind) {
     case CheckpointKind::kHuggingFace:
       return open_hf_weights(info.path, info.config);
     case CheckpointKind::kGguf:
       return open_gguf_weights(info.path, info.config);
     case CheckpointKind::kSternaExport:
-      return hold_weights(read_sterna_export(info.path), info.path);
+      return hold(read_sterna_export(info.path), info, activations);
     case CheckpointKind::kRunCheckpoint:
-      return hold_weights(read_run_weights(info), info.path);
+      return hold(read_run_weights(info), info, activations);
   }
   TORCH_CHECK(false, "unknown kind of checkpoint");
 }
@@ -82,9 +90,9 @@ Weights read_weights(const CheckpointInfo& info) {
     return read_sterna_export(info.path);
   if (info.kind == CheckpointKind::kRunCheckpoint)
     return read_run_weights(info);
-  const auto source = open_weights(info);
-  check_complete(Decoder(info.config, at::kFloat).parameters(), *source, info.config.tied);
   Weights weights;
+  const auto source = open_weights(info, weights.activations);
+  check_complete(Decoder(info.config, at::kFloat).parameters(), *source, info.config.tied);
   for (const std::string& name : source->names()) {
     if (!(info.config.tied && name == "lm_head.weight"))
       weights.tensors.emplace(name, source->take(name, at::kFloat));
@@ -94,11 +102,13 @@ Weights read_weights(const CheckpointInfo& info) {
 
 Decoder load_decoder(const CheckpointInfo& info, at::ScalarType compute_dtype) {
   Decoder decoder(info.config, compute_dtype);
-  const auto source = open_weights(info);
+  Activations activations;
+  const auto source = open_weights(info, activations);
   const std::vector<Parameter> parameters = decoder.parameters();
   check_complete(parameters, *source, info.config.tied);
   for (const Parameter& p : parameters)
     *p.value = source->take(p.name, p.matrix ? compute_dtype : at::kFloat);
+  attach_activations(decoder, activations, info.path.string());
   return decoder;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "quant/encoded.h"
+#include "trainer/model/activations.h"
 #include "trainer/model/decoder.h"
 
 namespace sterna::model {
@@ -38,13 +39,14 @@ struct Weights {
   std::map<std::string, Tensor> tensors;
   std::map<std::string, quant::Encoded> encoded;  ///< by weight name
   std::vector<std::string> merged;  ///< weights with a run's adapters merged into them
+  Activations activations;          ///< how the model that computes with them rounds what it reads
 };
 Weights read_weights(const CheckpointInfo& info);
 
-/// Opens, reads and builds in one call, tensor by tensor: beside the model never more is in memory
-/// than one tensor's part of the mapped file (runs and exports: their weights in fp32). Every
-/// expected tensor must be there with its shape; a missing, misshapen or unexpected one is named
-/// with the file.
+/// Opens, reads and builds in one call, activation quantizers included, tensor by tensor: beside
+/// the model never more is in memory than one tensor's part of the mapped file (runs and exports:
+/// their weights in fp32). Every expected tensor must be there with its shape; a missing, misshapen
+/// or unexpected one is named with the file.
 Decoder load_decoder(const CheckpointInfo& info, at::ScalarType compute_dtype);
 
 }  // namespace sterna::model

@@ -1,3 +1,4 @@
+#include "trainer/model/activations.h"
 #include "trainer/model/adapters.h"
 #include "trainer/model/quantizers.h"
 #include "trainer/model/run_checkpoint.h"
@@ -7,6 +8,23 @@ namespace sterna::model {
 int64_t step_of_plan(const Manifest& manifest) {
   return manifest.stage == "train" ? std::max<int64_t>(manifest.step - 1, 0) : 0;
 }
+
+namespace {
+
+Activations activations_of(const Manifest& manifest,
+                           const std::filesystem::path& checkpoint,
+                           Decoder& shapes) {
+  const std::string origin = (checkpoint / "manifest.json").string();
+  Activations activations{act_recipe(manifest.recipe, origin), {}};
+  if (activations.recipe.empty())
+    return activations;
+  activations.state = read_kind(checkpoint, manifest, "buffer");
+  attach_activations(shapes, activations, origin);
+  activations.state = act_state(shapes);
+  return activations;
+}
+
+}  // namespace
 
 Weights read_run_weights(const CheckpointInfo& info) {
   const at::NoGradGuard no_grad;
@@ -41,6 +59,7 @@ Weights read_run_weights(const CheckpointInfo& info) {
     value = quant::decode(encoded);
     weights.encoded.emplace(parameter.name, std::move(encoded));
   }
+  weights.activations = activations_of(manifest, checkpoint, shapes);
   attach_adapters(shapes, quant::AdapterPlan::read(recipe.section("adapter")));
   merge_adapters(shapes, weights);
   return weights;

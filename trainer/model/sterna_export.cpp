@@ -52,6 +52,16 @@ class Fields {
     return object_.contains(key) && get(key, &json::is_boolean).get<bool>();
   }
 
+  std::vector<std::string> texts(const char* key) {
+    std::vector<std::string> all;
+    for (const json& each : get(key, &json::is_array)) {
+      if (!each.is_string())
+        fail(std::string("field '") + key + "' is no list of texts");
+      all.push_back(each.get<std::string>());
+    }
+    return all;
+  }
+
   /// [N, K]
   std::pair<int64_t, int64_t> shape() {
     const json& value = get("shape", &json::is_array);
@@ -105,6 +115,8 @@ class Reader {
     }
     for (const auto& [name, storage] : root["tensors"].items())
       read_tensor(name, storage);
+    if (root.contains("activations"))
+      read_activations(root["activations"]);
     for (const io::TensorView& view : file_->tensors()) {
       if (used_.count(view.name) == 0)
         throw io::FileError(file_->path().string() + ": tensor '" + view.name +
@@ -125,6 +137,18 @@ class Reader {
       read_codes(name, fields);
     else
       fields.fail("has the unknown storage '" + kind + "'");
+    fields.finish();
+  }
+
+  void read_activations(const json& entry) {
+    Fields fields(entry, path_.string() + ": 'activations'");
+    Activations& activations = result_.weights.activations;
+    activations.recipe = fields.text("recipe");
+    for (const std::string& name : fields.texts("tensors")) {
+      activations.state[name] = raw(name);
+      if (activations.state[name].scalar_type() != at::kFloat)
+        fields.fail("names the tensor '" + name + "', which is not F32");
+    }
     fields.finish();
   }
 

@@ -12,6 +12,8 @@ namespace sterna::model {
 //
 //   sterna.json          {"format": 1, "layout": "sterna", "tensors": {NAME: STORAGE, ...}, ...}
 //   sterna.safetensors   the tensors below
+//   optional in sterna.json: "activations": {"recipe": TOML, "tensors": [NAME, ...]}, the resolved
+//       [act] of the recipe and the F32 tensors that its quantizers learned
 //   config.json, generation_config.json, tokenizer files: as in a Hugging Face folder
 //   SHA256SUMS           hash of every other file (sha256sum -c reads it); certificate.json apart
 //

@@ -3,6 +3,7 @@
 #include "trainer/io/atomic_file.h"
 #include "trainer/io/safetensors.h"
 #include "trainer/io/sha256.h"
+#include "trainer/model/activations.h"
 #include "trainer/model/quantizers.h"
 #include "trainer/run/code_version.h"
 
@@ -51,6 +52,7 @@ Named buffers_of(Student& student) {
     if (slot.quantizer)
       for (const quant::NamedTensor& each : slot.quantizer->buffers())
         result.emplace(model::quantizer_tensor(slot.name, each.name), each.tensor);
+  result.merge(model::act_state(student.decoder()));
   return result;
 }
 
@@ -150,6 +152,9 @@ void restore_checkpoint(const fs::path& checkpoint,
       stored.restore(*slot.quantizer, slot.name, slot.master);
     slot.stale = true;
   }
+  if (!model::act_state(student.decoder()).empty())
+    model::restore_act_state(
+        student.decoder(), model::read_kind(checkpoint, manifest, "buffer"), checkpoint.string());
   const Named first = model::read_kind(checkpoint, manifest, "moment1");
   Named second = model::read_kind(checkpoint, manifest, "moment2");
   optimizer.moments().clear();

@@ -5,6 +5,7 @@
 #include "recipes/glob.h"
 #include "trainer/eval/bits.h"
 #include "trainer/export/format.h"
+#include "trainer/model/activations.h"
 #include "trainer/model/adapters.h"
 #include "trainer/model/identity.h"
 #include "trainer/model/load_parts.h"
@@ -39,6 +40,8 @@ void require_delivery(recipes::Recipe& recipe, const Session& session) {
   const auto format = exporter::formats().build(recipe.section("export"), "format");
   if (!session.adapters.empty() && !format->holds_merged())
     recipe.section("export").fail("format", exporter::kNoMerged);
+  if (!session.activations.empty() && format->activations() == exporter::KeepsActivations::kRefused)
+    recipe.section("export").fail("format", exporter::kNoActivations);
   const auto wanted = recipe.section("verify").read<VerifyConfig>();
   recipes::blame_on(recipe.section("verify"), "text", [&] {
     return read_verify_ids(wanted, *session.tokenizer, session.source.config);
@@ -123,6 +126,7 @@ Session open(recipes::Recipe& recipe) {
   session.adapters = quant::AdapterPlan::read(recipe.section("adapter"));
   read_teacher_plan(recipe, session);
   session.ranges = RangeRules::read(recipe.section("kd"));
+  session.activations = quant::ActPlan::read(recipe.section("act"));
   session.needs_teacher =
       s.blockwise_wanted() || (s.train.steps > 0 && session.objective->needs_teacher());
 
@@ -156,9 +160,10 @@ std::map<std::string, std::string> hashes_of(const Session& session) {
 }  // namespace
 
 bool Session::quantized() const {
-  return std::any_of(student->slots().begin(), student->slots().end(), [](const Slot& slot) {
-    return slot.quantizer != nullptr;
-  });
+  return !activations.empty() ||
+         std::any_of(student->slots().begin(), student->slots().end(), [](const Slot& slot) {
+           return slot.quantizer != nullptr;
+         });
 }
 
 bool Session::teaches_itself() const {
@@ -184,6 +189,7 @@ void read_all_sections(recipes::Recipe& recipe) {
   quant::AdapterPlan::read(recipe.section("adapter"));
   quant::Plan::read(recipe.section("teacher").sub("quant"));
   RangeRules::read(recipe.section("kd"));
+  quant::ActPlan::read(recipe.section("act"));
   data::read_config(recipe.section("data"));
   if (recipe.section("export").has("format"))
     exporter::formats().build(recipe.section("export"), "format");
@@ -213,6 +219,7 @@ void load_models(Session& session) {
   };
   model::Decoder decoder(session.source.config, quant::parse_dtype(s.model.dtype));
   model::attach_adapters(decoder, session.adapters);
+  model::attach_activations(decoder, session.activations);
   weights.tensors.merge(model::initial_adapters(decoder, s.train.seed));
   session.student = std::make_unique<Student>(
       std::move(decoder),

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "distill/objective.h"
+#include "quant/act_plan.h"
 #include "quant/adapter_plan.h"
 #include "quant/plan.h"
 #include "recipes/recipe.h"
@@ -55,6 +56,7 @@ struct Session {
   quant::Plan teacher_plan;   ///< of `teacher.quant`
   std::string teacher_quant;  ///< the same as text; empty where the teacher is not rounded
   RangeRules ranges;
+  quant::ActPlan activations;
   bool needs_teacher = false;
   model::CheckpointInfo teacher_source;  ///< the student's where no other is named
 
@@ -64,7 +66,7 @@ struct Session {
   std::unique_ptr<model::Decoder> teacher;        ///< null where nothing needs one, or it is cached
   std::unique_ptr<CachedTeacher> cached_teacher;  ///< in its place, from teach_ahead() on
 
-  /// True where some matrix is quantized.
+  /// True where some matrix, or what one reads, is quantized.
   bool quantized() const;
 
   /// True where what the teacher says is read from disk.

@@ -1,6 +1,7 @@
 #include "trainer/run/session_checks.h"
 
 #include "trainer/eval/continue.h"
+#include "trainer/model/activations.h"
 #include "trainer/model/adapters.h"
 #include "trainer/model/plan_fits.h"
 #include "trainer/model/quantizers.h"
@@ -174,6 +175,19 @@ void require_stages(const Session& session, model::Decoder& shapes) {
   }
 }
 
+/// Ranges that are learned are learned in the end-to-end stage.
+void require_ranges(const Session& session, model::Decoder& shapes) {
+  model::attach_activations(shapes, session.activations);
+  if (session.settings.train.steps > 0)
+    return;
+  try {
+    model::require_ready(shapes);
+  } catch (const UserError& error) {
+    throw UserError(std::string("train.steps: without end-to-end steps nothing learns ranges; ") +
+                    error.what());
+  }
+}
+
 }  // namespace
 
 void require_pairs(const Session& session) {
@@ -217,6 +231,7 @@ void require_fitting_models(const Session& session) {
   session.ranges.require_matches(model::quantizable_modules(shapes));
   require_stages(session, shapes);
   require_scales(session, shapes);
+  require_ranges(session, shapes);
 }
 
 }  // namespace sterna::run

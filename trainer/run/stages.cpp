@@ -178,6 +178,7 @@ void baseline(Run& run) {
   Student& student = *run.session.student;
   if (!run.evaluator.done(kFullPrecision)) {
     student.materialize_full_precision();
+    const model::ActivationsOff off(student.decoder());
     report(run, {kFullPrecision, student.decoder()});
   }
   if (run.session.quantized() && !run.evaluator.done("ptq")) {

@@ -12,6 +12,7 @@
 //   gradient of Wq -> master, quantizer      closed form, once
 //   losses on the masters' ranges            likewise
 //   clip, AdamW                              skipped by all ranks where anything is not finite
+//   ranges of activations                    moved by what all ranks saw, for the next step
 #include "trainer/run/step.h"
 
 #include <cmath>
@@ -66,7 +67,10 @@ void drop_untouched(std::vector<Trained>& trained) {
 }  // namespace
 
 Step::Step(const StepParts& parts, const TrainConfig& config)
-    : parts_(parts), config_(config), tape_(parts.student, config.recompute) {}
+    : parts_(parts),
+      config_(config),
+      tape_(parts.student, config.recompute),
+      act_ranges_(parts.student.decoder()) {}
 
 SampleRange share_of_step(int64_t attempt, const TrainConfig& config, int64_t rank, int64_t ranks) {
   const int64_t samples = config.batch * config.accumulate;
@@ -239,6 +243,7 @@ StepReport Step::run(int64_t attempt) {
   materialize_for_step(student.all(), at);
   watch.lap(report.ms.quant);
   zero_grad(student.all());
+  act_ranges_.start();
   const Tensor sums = loss_sums(batches, totals, report.ms);
   sum_gradients();
 
@@ -253,8 +258,10 @@ StepReport Step::run(int64_t attempt) {
   report.rates = rates(attempt);
   sum_losses(means(sums, totals), ranges, report);
   report.outcome = update(report.losses, trained, report.rates);
-  if (report.outcome.applied)
+  if (report.outcome.applied) {
     touch(student.all());
+    act_ranges_.finish(parts_.world);
+  }
   watch.lap(report.ms.optimizer);
   total.lap(report.ms.total);
   return report;

@@ -7,6 +7,7 @@
 #include "trainer/data/samples.h"
 #include "trainer/dist/world.h"
 #include "trainer/model/decoder.h"
+#include "trainer/run/act_ranges.h"
 #include "trainer/run/cached_teacher.h"
 #include "trainer/run/config.h"
 #include "trainer/run/optimizer.h"
@@ -100,6 +101,7 @@ class Step {
   StepParts parts_;
   TrainConfig config_;
   Tape tape_;
+  ActRanges act_ranges_;
   int64_t attempt_ = 0;
 };
 

@@ -1,0 +1,173 @@
+// Rounded activations through every verb: trained, continued, exported, proved, evaluated.
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/verbs.h"
+#include "trainer/io/sha256.h"
+
+namespace sterna::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::vector<std::string> kTwins{"tiny_w4a8_dint", "tiny_bitnet", "tiny_llm_qat"};
+const std::string kStatic = "act.input={name='static_ema', decay=0.5}";
+
+class ActivationsE2e : public tests::Verbs {
+ protected:
+  /// A run of a recipe in recipes/tests in place of the one of Verbs.
+  int train(const std::string& recipe,
+            const std::string& name,
+            const std::vector<std::string>& more = {}) {
+    std::vector<std::string> all = training(name, more);
+    all[1] = (tests::source_dir() / "recipes/tests" / (recipe + ".toml")).string();
+    return sterna(all);
+  }
+
+  std::string run(const std::string& name) const { return path("runs/" + name); }
+
+  double nll(const std::string& checkpoint, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> all = {"eval",
+                                    checkpoint,
+                                    "eval.text=" + path("text.txt"),
+                                    "eval.window=32",
+                                    "eval.max_windows=4",
+                                    "--json",
+                                    path("eval.json")};
+    all.insert(all.end(), more.begin(), more.end());
+    EXPECT_EQ(sterna(all), kDone) << err_;
+    return nlohmann::json::parse(tests::read_file(folder_ / "eval.json")).at("nll").get<double>();
+  }
+
+  std::string hashes(const std::string& name, const std::string& checkpoint) const {
+    std::string all;
+    for (const char* kind : {"master", "buffer", "moment1", "moment2"})
+      all += io::sha256_of_file(fs::path(run(name)) / "checkpoints" / checkpoint /
+                                (std::string(kind) + ".safetensors"));
+    return all;
+  }
+};
+
+TEST_F(ActivationsE2e, EveryTwinIsTrainedExportedProvedAndEvaluatedAsItWasTrained) {
+  for (const std::string& twin : kTwins) {
+    ASSERT_EQ(train(twin, twin), kDone) << twin << ": " << err_;
+    const std::string out = path(twin);
+    ASSERT_EQ(sterna({"export", run(twin), "--dtype", "fp32", "--out", out}), kDone) << err_;
+    EXPECT_EQ(sterna({"verify", out, "--against", run(twin)}), kDone) << out_ << err_;
+    const double trained = nll(run(twin));
+    EXPECT_EQ(nll(out), trained) << twin;
+    EXPECT_NE(nll(out, {"act.input=none"}), trained) << twin << ": the export rounds activations";
+    EXPECT_EQ(sterna({"generate", out, "--prompt", "a", "--max-new", "4"}), kDone) << err_;
+  }
+}
+
+TEST_F(ActivationsE2e, ALearnedRangeIsResumedExportedAndProved) {
+  const std::vector<std::string> more{
+      kStatic, "train.steps=8", "train.checkpoint_every=2", "train.keep_last=10"};
+  ASSERT_EQ(train("tiny_w4a8_dint", "straight", more), kDone) << err_;
+  ASSERT_EQ(train("tiny_w4a8_dint", "again", more), kDone) << err_;
+  for (const char* late : {"step-6", "step-8"})
+    fs::remove_all(fs::path(run("again")) / "checkpoints" / late);
+  std::vector<std::string> resumed = more;
+  resumed.push_back("--resume");
+  ASSERT_EQ(train("tiny_w4a8_dint", "again", resumed), kDone) << err_;
+  EXPECT_EQ(hashes("again", "step-8"), hashes("straight", "step-8"));
+  EXPECT_NE(hashes("again", "step-8"), hashes("straight", "step-6"));
+
+  const std::string out = path("static");
+  ASSERT_EQ(sterna({"export", run("straight"), "--dtype", "fp32", "--out", out}), kDone) << err_;
+  EXPECT_EQ(sterna({"verify", out, "--against", run("straight")}), kDone) << out_ << err_;
+  const double trained = nll(run("straight"));
+  EXPECT_EQ(nll(out), trained);
+  // The same plan typed anew finds what the checkpoint has learned.
+  EXPECT_EQ(nll(out, {kStatic}), trained);
+  // A range of another step is another model.
+  EXPECT_EQ(
+      sterna({"verify", out, "--against", run("straight") + "/checkpoints/step-6", "verify.text="}),
+      kAnswerIsNo);
+  EXPECT_HAS(out_, ".act.range: learned differ");
+}
+
+TEST_F(ActivationsE2e, RecomputingAndAccumulatingLearnTheSameRanges) {
+  const std::vector<std::string> more{kStatic, "train.accumulate=2", "train.batch=4"};
+  ASSERT_EQ(train("tiny_w4a8_dint", "kept", more), kDone) << err_;
+  std::vector<std::string> again = more;
+  again.push_back("train.recompute=true");
+  ASSERT_EQ(train("tiny_w4a8_dint", "recomputed", again), kDone) << err_;
+  EXPECT_EQ(hashes("recomputed", "step-2"), hashes("kept", "step-2"));
+}
+
+TEST_F(ActivationsE2e, OtherActivationsInAnExportAreFound) {
+  ASSERT_EQ(train("tiny_llm_qat", "run"), kDone) << err_;
+  ASSERT_EQ(train("tiny_llm_qat", "other", {"act.key.bits=5"}), kDone) << err_;
+  ASSERT_EQ(sterna({"export", run("other"), "--out", path("other")}), kDone) << err_;
+  EXPECT_EQ(sterna({"verify", path("other"), "--against", run("run")}), kAnswerIsNo);
+  EXPECT_HAS(out_, "activations: rounded by");
+}
+
+TEST_F(ActivationsE2e, ADenseLayoutRefusesThemUntilToldToDropThem) {
+  EXPECT_EQ(train("tiny_bitnet", "early", {"export.format=dense"}), kUserError);
+  EXPECT_HAS(err_, "'export.format'");
+  EXPECT_HAS(err_, "[act]");
+  ASSERT_EQ(train("tiny_bitnet", "run"), kDone) << err_;
+  EXPECT_EQ(sterna({"export", run("run"), "--format", "dense", "--out", path("dense")}),
+            kUserError);
+  EXPECT_HAS(err_, "no place for [act]");
+  EXPECT_FALSE(fs::exists(path("dense")));
+  ASSERT_EQ(sterna({"export",
+                    run("run"),
+                    "--format",
+                    "dense",
+                    "--dtype",
+                    "fp32",
+                    "--out",
+                    path("dense"),
+                    "export.format.activations=drop"}),
+            kDone)
+      << err_;
+  EXPECT_EQ(sterna({"verify", path("dense"), "--against", run("run")}), kDone) << out_ << err_;
+  EXPECT_EQ(nll(path("dense")), nll(run("run"), {"act.input=none"}));
+}
+
+TEST_F(ActivationsE2e, CheckShowsThemBesideTheWeights) {
+  std::vector<std::string> all = training("run");
+  all[0] = "check";
+  all[1] = (tests::source_dir() / "recipes/tests/tiny_llm_qat.toml").string();
+  ASSERT_EQ(sterna(all), kDone) << err_;
+  EXPECT_HAS(out_, "bits/weight  input\n");
+  EXPECT_HAS(out_, "per_token 8\n");
+  EXPECT_HAS(out_, "activations: inputs of linear layers: per_token 8 (14)");
+  EXPECT_HAS(out_, "activations: keys: per_token 4 (2)");
+}
+
+TEST_F(ActivationsE2e, QuantizePutsThemIntoTheExportUnlessTheyWouldHaveToBeTrained) {
+  const std::string weight = "quant.weight={name='dint', group=0}";
+  ASSERT_EQ(sterna({"quantize", path("model"), "--out", path("plain"), weight}), kDone) << err_;
+  ASSERT_EQ(sterna({"quantize",
+                    path("model"),
+                    "--out",
+                    path("a4"),
+                    weight,
+                    "act.input=per_token",
+                    "act.input.bits=4"}),
+            kDone)
+      << err_;
+  const double plain = nll(path("plain"));
+  const double rounded = nll(path("a4"));
+  EXPECT_NE(rounded, plain);
+  EXPECT_EQ(nll(path("plain"), {"act.input=per_token", "act.input.bits=4"}), rounded);
+  EXPECT_EQ(nll(path("a4"), {"act.input=none"}), plain);
+  EXPECT_EQ(sterna({"quantize", path("model"), "--out", path("no"), weight, kStatic}), kUserError);
+  EXPECT_HAS(err_, "q_proj has learned no range");
+  EXPECT_FALSE(fs::exists(path("no")));
+}
+
+TEST_F(ActivationsE2e, ARuleThatMatchesNothingIsNamedBeforeTraining) {
+  EXPECT_EQ(train("tiny_bitnet", "run", {"act.rule={match='*.down_prj', quantizer='none'}"}),
+            kUserError);
+  EXPECT_HAS(err_, "'act.rule");
+  EXPECT_HAS(err_, "down_proj");
+  EXPECT_FALSE(fs::exists(run("run")));
+}
+
+}  // namespace
+}  // namespace sterna::cli
