@@ -47,7 +47,7 @@ struct StepParts {
   Optimizer& optimizer;
   dist::World& world;
   const CachedTeacher* cached = nullptr;  ///< asked in place of the teacher
-  Ranges* ranges = nullptr;  ///< null where no range is part of the loss
+  Ranges* ranges = nullptr;               ///< null where no range is part of the loss
 };
 
 /// Samples of one step that one rank computes.
