@@ -116,7 +116,8 @@ Decoder load_packed_decoder(const CheckpointInfo& info,
                             at::ScalarType compute_dtype,
                             const quant::Plan& plan) {
   Decoder decoder(info.config, compute_dtype);
-  const auto source = open_weights(info);
+  Activations activations;
+  const auto source = open_weights(info, activations);
   const std::vector<Parameter> parameters = decoder.parameters();
   check_complete(parameters, *source, info.config.tied);
   std::map<const Tensor*, quant::Linear*> linears;
@@ -134,6 +135,7 @@ Decoder load_packed_decoder(const CheckpointInfo& info,
     linear->second->weight = at::empty({0, w.size(1)}, compute_dtype);
     linear->second->adapter = std::make_shared<quant::Packed>(quantizer->encode(w));
   }
+  attach_activations(decoder, activations, info.path.string());
   return decoder;
 }
 
@@ -149,7 +151,8 @@ int64_t weight_bytes(Decoder& decoder) {
 
 Tensor load_head(const CheckpointInfo& info, at::ScalarType dtype) {
   Decoder shapes(info.config, dtype);
-  const auto source = open_weights(info);
+  Activations ignored;  // the head's input is never rounded
+  const auto source = open_weights(info, ignored);
   const std::vector<Parameter> parameters = shapes.parameters();
   check_complete(parameters, *source, info.config.tied);
   const auto head = std::find_if(parameters.begin(), parameters.end(), [&](const Parameter& p) {
