@@ -6,6 +6,7 @@
 #include "trainer/export/side_files.h"
 #include "trainer/io/atomic_file.h"
 #include "trainer/io/gguf.h"
+#include "trainer/io/json.h"
 #include "trainer/text/gguf_pre.h"
 #include "trainer/text/tokenizer_json.h"
 
@@ -144,7 +145,11 @@ class GgufTokenizer {
     if (!add_bos() || !file_->has("tokenizer.ggml.bos_token_id"))
       return nullptr;
     const int64_t id = file_->integer("tokenizer.ggml.bos_token_id");
-    const std::string& bos = tokens_.at(static_cast<size_t>(id));
+    if (id < 0 || id >= static_cast<int64_t>(tokens_.size()))
+      throw recipes::UserError(file_->path().string() + ": tokenizer.ggml.bos_token_id is " +
+                               std::to_string(id) + ", but there are " +
+                               std::to_string(tokens_.size()) + " tokens");
+    const std::string& bos = tokens_[static_cast<size_t>(id)];
     const json start = {{"SpecialToken", {{"id", bos}, {"type_id", 0}}}};
     const auto sequence = [](const char* which, int type) {
       return json{{"Sequence", {{"id", which}, {"type_id", type}}}};
@@ -175,7 +180,16 @@ class GgufTokenizer {
   text::GgufPre pre_;
 };
 
+/// A damaged file is not handed on: nobody would look for the fault here.
+void require_sound(const fs::path& file) {
+  if (fs::file_size(file) == 0)
+    throw recipes::UserError(file.string() + ": the file is empty; fetch it again or remove it");
+  if (file.extension() == ".json")
+    io::read_json(file);
+}
+
 void copy_into(const fs::path& from, const fs::path& folder) {
+  require_sound(from);
   std::error_code error;
   fs::copy_file(from, folder / from.filename(), error);
   if (error)

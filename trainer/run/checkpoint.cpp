@@ -107,15 +107,33 @@ void restore_masters(const fs::path& checkpoint,
 
 }  // namespace
 
+namespace {
+
+/// A folder that goes with the object, if it is still there.
+struct Draft {
+  explicit Draft(const fs::path& place) : path(place) {
+    fs::remove_all(path);
+    fs::create_directories(path);
+  }
+  ~Draft() {
+    std::error_code ignored;  // on a disk that fails, the next checkpoint clears it away
+    fs::remove_all(path, ignored);
+  }
+  Draft(const Draft&) = delete;
+  Draft& operator=(const Draft&) = delete;
+  const fs::path path;
+};
+
+}  // namespace
+
 fs::path save_checkpoint(const fs::path& run, model::Manifest header, const Trainee& trainee) {
   auto& [student, optimizer, average, ranges] = trainee;
   const at::NoGradGuard no_grad;
   const std::string name =
       (header.stage == "blockwise" ? "block-" : "step-") + std::to_string(header.step);
   const fs::path target = run / "checkpoints" / name;
-  const fs::path temporary = run / "checkpoints" / ("." + name + ".tmp");
-  fs::remove_all(temporary);
-  fs::create_directories(temporary);
+  const Draft draft(run / "checkpoints" / ("." + name + ".tmp"));
+  const fs::path& temporary = draft.path;
   header.code_version = code_version();
   header.tensors.clear();
   header.files.clear();

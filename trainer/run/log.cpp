@@ -41,7 +41,7 @@ void JsonLog::truncate(const std::filesystem::path& path,
   std::string kept;
   for (std::string line; std::getline(lines, line);) {
     const json parsed = json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!parsed.is_discarded() && keep(parsed))
+    if (parsed.is_object() && keep(parsed))
       kept += line + "\n";
   }
   io::write_atomically(path, kept);

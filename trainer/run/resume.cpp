@@ -107,9 +107,17 @@ void take_up(Run& run, const fs::path& checkpoint) {
 /// What the run has not done yet it must not have logged or evaluated.
 void take_back(const Run& run) {
   const RunState& s = run.state;
+  // A line that a crash or a disk spoilt holds no number there.
+  const auto number = [](const json& line, const char* key, int64_t fallback) {
+    const auto found = line.find(key);
+    return found == line.end()          ? fallback
+           : found->is_number_integer() ? found->get<int64_t>()
+                                        : INT64_MAX;
+  };
   JsonLog::truncate(run.folder.log(), [&](const json& line) {
-    return line.value("stage", "") == "train" ? line.value("step", int64_t{0}) <= s.step
-                                              : line.value("block", int64_t{-1}) < s.block;
+    const auto stage = line.find("stage");
+    return stage != line.end() && *stage == "train" ? number(line, "step", 0) <= s.step
+                                                    : number(line, "block", -1) < s.block;
   });
   drop_evaluations_behind(run.folder.path(),
                           s.stage == "train" ? "step-" + std::to_string(s.step) : "ptq");
@@ -167,8 +175,12 @@ void require_folder(const recipes::Recipe& recipe, const RunFolder& folder, bool
     return;
   if (!fs::exists(folder.recipe()))
     throw UserError(folder.path().string() + ": no run to resume (no recipe.toml)");
-  recipes::Recipe stored =
-      recipes::Recipe::parse(io::read_text(folder.recipe()), folder.recipe().string());
+  const std::string text = io::read_text(folder.recipe());
+  if (text.empty())
+    throw UserError(folder.recipe().string() +
+                    ": the file is empty; every checkpoint's manifest.json holds a copy as "
+                    "\"recipe\": write it there, or start a new run under another run.name");
+  recipes::Recipe stored = recipes::Recipe::parse(text, folder.recipe().string());
   read_all_sections(stored);
   require_same_recipe(stored, recipe);
 }

@@ -5,11 +5,12 @@
 
 namespace sterna::run {
 
-/// A run's folder, held by one process at a time (flock on `.lock`, gone with the process).
+/// A run's folder, held by one process at a time: flock on `.lock`, gone with the process, whose
+/// number stands in it.
 class RunFolder {
  public:
   /// Creates what is missing and takes the lock.
-  /// @throws recipes::UserError  another process holds it, or it cannot be created
+  /// @throws recipes::UserError  another process holds it (which), or it cannot be created
   explicit RunFolder(const std::filesystem::path& path);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
