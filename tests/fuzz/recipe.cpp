@@ -10,6 +10,7 @@
 #include "tests/fuzz/target.h"
 #include "tests/support/paths.h"
 #include "trainer/data/config.h"
+#include "trainer/run/ranges.h"
 
 namespace sterna::tests::fuzz {
 namespace {
@@ -39,6 +40,7 @@ bool feed(const std::string& input) {
   const bool accepted = reads([&] {
     recipes::Recipe recipe = recipes::Recipe::parse(input, origin);
     distill::Objective(recipe.section("kd"));
+    run::RangeRules::read(recipe.section("kd"));
     quant::Plan::read(recipe.section("quant"));
     quant::AdapterPlan::read(recipe.section("adapter"));
     data::read_config(recipe.section("data"));

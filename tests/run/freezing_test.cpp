@@ -52,7 +52,7 @@ TEST(Freezing, HeldCodesLeaveScalesAloneToTheOptimizerWithTheGradientOfAProduct)
   zero_grad(student->all());
   slot.grad->copy_(at::arange(slot.grad->numel()).remainder(7).sub_(3).view_as(*slot.grad));
 
-  const std::vector<Trained> moved = gradients(student->all());
+  const std::vector<Trained> moved = gradients(student->all(), {});
   EXPECT_EQ(moved.size(), 2u * 7u) << "no zero point, no master, no norm";
   EXPECT_EQ(trained_tensors(*student).size(), 2u * 7u);
   const at::Tensor counts =

@@ -90,7 +90,7 @@ StepReport step_of(const std::filesystem::path& folder,
   config.batch = batch;
   config.accumulate = accumulate;
   Optimizer optimizer(config.adam(), config.clip);
-  Step step({*model, nullptr, objective, samples, optimizer, world, &ranges}, config);
+  Step step({*model, nullptr, objective, samples, optimizer, world, nullptr, &ranges}, config);
   return step.run(0);
 }
 

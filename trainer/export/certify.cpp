@@ -58,9 +58,10 @@ class Comparison {
     json activations;  // null: none, or none in this layout
     try {
       const ReadBack found = format->read(folder_);
-      compare(found);
+      // First: it concerns the whole model, and the list of differences may be cut.
       if (format->activations() == KeepsActivations::kYes)
         activations = compare_activations(found.weights.activations);
+      compare(found);
     } catch (const recipes::UserError& error) {
       report(error.what());
     }

@@ -182,7 +182,11 @@ class GgufTokenizer {
 
 /// A damaged file is not handed on: nobody would look for the fault here.
 void require_sound(const fs::path& file) {
-  if (fs::file_size(file) == 0)
+  std::error_code unknown;  // copying says why a file cannot be read
+  const auto bytes = fs::file_size(file, unknown);
+  if (unknown)
+    return;
+  if (bytes == 0)
     throw recipes::UserError(file.string() + ": the file is empty; fetch it again or remove it");
   if (file.extension() == ".json")
     io::read_json(file);
