@@ -29,11 +29,11 @@ function(sterna_compile target torch)
   endif()
 endfunction()
 
-# sterna_library(<folder> [TORCH] SOURCES ... LINKS ...): one static library per folder, named by
+# sterna_library(<folder> [TORCH] [JOINED n] SOURCES ... LINKS ...): one static library per folder, named by
 # its last part: trainer/io is sterna::io. Sources are listed: a forgotten one fails to link.
 # CUDA sources are left out where there is no nvcc; STERNA_HAS_CUDA_KERNELS says that they are in.
 function(sterna_library folder)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "SOURCES;CUDA_SOURCES;LINKS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "JOINED" "SOURCES;CUDA_SOURCES;LINKS")
   get_filename_component(name ${folder} NAME)
   if(NOT arg_SOURCES)
     add_library(sterna_${name} INTERFACE)
@@ -56,6 +56,10 @@ function(sterna_library folder)
   add_library(sterna_${name} STATIC ${arg_SOURCES})
   add_library(sterna::${name} ALIAS sterna_${name})
   sterna_compile(sterna_${name} "${arg_TORCH}")
+  if(arg_JOINED)
+    # Small files of one kind, most of whose compile time is their headers': several at a time.
+    set_target_properties(sterna_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${arg_JOINED})
+  endif()
   target_link_libraries(sterna_${name} PUBLIC ${arg_LINKS})
   if(STERNA_HAS_NVCC AND arg_CUDA_SOURCES)
     target_compile_definitions(sterna_${name} PUBLIC STERNA_HAS_CUDA_KERNELS)

@@ -15,7 +15,7 @@
 namespace sterna::quant {
 namespace {
 
-constexpr float kNone = std::numeric_limits<float>::infinity();
+constexpr float kNoRange = std::numeric_limits<float>::infinity();
 
 class StaticEma final : public ActQuantizer {
  public:
@@ -70,7 +70,7 @@ class StaticEma final : public ActQuantizer {
   }
 
   bool masks_gradient() const override {
-    return !config_.official_gradient || levels_.clip() < kNone;
+    return !config_.official_gradient || levels_.clip() < kNoRange;
   }
   int64_t levels() const override { return levels_.count(); }
   int64_t bits() const override { return levels_.bits(); }
@@ -80,7 +80,7 @@ class StaticEma final : public ActQuantizer {
 
   void start_step() override {
     watching_ = true;
-    seen_ = {kNone, -kNone};
+    seen_ = {kNoRange, -kNoRange};
   }
 
   Tensor seen() const override { return at::tensor({seen_.min, seen_.max}); }

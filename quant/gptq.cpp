@@ -9,7 +9,7 @@
 namespace sterna::quant {
 namespace {
 
-constexpr int64_t kRowsPerTask = 4;
+constexpr int64_t kRowsOfSolve = 4;
 
 /// Nearest code and value on the grid of one weight.
 class Grids {
@@ -98,7 +98,7 @@ void sweep(const Grids& grids,
   auto* weights = w.mutable_data_ptr<double>();
   auto* missed = errors.mutable_data_ptr<double>();
   auto* found = codes.mutable_data_ptr<int8_t>();
-  at::parallel_for(0, n, kRowsPerTask, [&](int64_t first, int64_t last) {
+  at::parallel_for(0, n, kRowsOfSolve, [&](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
       double* x = weights + row * k;
       for (int64_t j = block.begin; j < block.end; ++j) {

@@ -33,7 +33,7 @@
 namespace sterna::quant {
 namespace {
 
-constexpr float kLeastRange = 1e-5f;
+constexpr float kLeastSpan = 1e-5f;
 constexpr float kAddedRange = 1e-8f;
 
 class MinmaxAsym final : public Quantizer {
@@ -189,7 +189,7 @@ class MinmaxAsym final : public Quantizer {
 
   float scale_of(const AsymExtent& full) const {
     const float range = full.max - full.min;
-    return (config_.zero == "float" ? range + kAddedRange : std::max(range, kLeastRange)) /
+    return (config_.zero == "float" ? range + kAddedRange : std::max(range, kLeastSpan)) /
            codes_.top();
   }
 
@@ -213,7 +213,7 @@ class MinmaxAsym final : public Quantizer {
         [&](const Run& run) {
           const RangeFlow& flow = flows[static_cast<size_t>(run.scale)];
           const float fraction = searched.clip != nullptr ? searched.clip[run.scale] : 1.0f;
-          const bool free = flow.max - flow.min >= kLeastRange;
+          const bool free = flow.max - flow.min >= kLeastSpan;
           const float d = free ? fraction * static_cast<float>(flow.scale) / codes_.top() : 0.0f;
           AsymCodes::add_to_ends(x + run.at, n, flow, {-d, d}, out + run.at);
         });

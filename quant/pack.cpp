@@ -5,7 +5,7 @@
 namespace sterna::quant {
 namespace {
 
-constexpr int64_t kRowsPerTask = 16;
+constexpr int64_t kPackedRows = 16;
 
 /// @return  0 where every code fits, else 1
 bool pack_row(const int8_t* codes, int64_t k, int64_t bits, int64_t code_min, uint8_t* out) {
@@ -62,7 +62,7 @@ at::Tensor pack_codes(const at::Tensor& codes, int64_t bits, int64_t code_min) {
   at::Tensor packed = at::empty({n, row}, codes.options().dtype(at::kByte));
   const int8_t* from = codes.const_data_ptr<int8_t>();
   auto* to = packed.mutable_data_ptr<uint8_t>();
-  at::parallel_for(0, n, kRowsPerTask, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, n, kPackedRows, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       TORCH_CHECK(pack_row(from + r * k, k, bits, code_min, to + r * row),
                   "pack: row ",
@@ -88,7 +88,7 @@ at::Tensor unpack_codes(const at::Tensor& packed, int64_t k, int64_t bits, int64
   at::Tensor codes = at::empty({n, k}, packed.options().dtype(at::kChar));
   const auto* from = packed.const_data_ptr<uint8_t>();
   auto* to = codes.mutable_data_ptr<int8_t>();
-  at::parallel_for(0, n, kRowsPerTask, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, n, kPackedRows, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       TORCH_CHECK(unpack_row(from + r * row, k, bits, code_min, to + r * k),
                   "unpack: row ",
