@@ -3,45 +3,11 @@
 #include <gtest/gtest.h>
 
 #include "quant/quantizer.h"
-#include "tests/quant/quantizer_support.h"
+#include "tests/quant/gradient_cases.h"
 #include "tests/quant/twins.h"
 
 namespace sterna::quant {
 namespace {
-
-struct Setting {
-  int64_t group;
-  const char* name;
-  at::ScalarType dtype;
-
-  std::string fields() const {
-    return std::string("scale_dtype = \"") + name + "\", group = " + std::to_string(group);
-  }
-};
-
-std::vector<Setting> settings() {
-  std::vector<Setting> result;
-  for (const int64_t group : {0, -1, 16, 32}) {
-    result.push_back({group, "fp32", at::kFloat});
-    result.push_back({group, "bf16", at::kBFloat16});
-  }
-  return result;
-}
-
-/// [6, 96] with an all-zero row.
-Tensor weight() {
-  Tensor w = heavy({6, 96}, 3);
-  w[2].zero_();
-  return w;
-}
-
-Tensor by_scale(const Tensor& w, int64_t group) {
-  return group < 0 ? w.reshape({1, -1}) : w.reshape({-1, group == 0 ? w.size(1) : group});
-}
-
-Tensor leaf(const Tensor& t) {
-  return t.to(at::kDouble).requires_grad_();
-}
 
 /// Values and gradients of a quantizer against `twin(x [S, n], learned [S, 1] each)` in fp64, with
 /// what is learned moved off its first values.
@@ -62,9 +28,9 @@ void expect_twin(const std::string& name,
   uint64_t seed = 5;
   for (const auto& [parameter, tensor] : quantizer->parameters()) {
     tensor.mul_(normal(tensor.sizes(), seed++).mul(0.2).exp() * shrink);
-    learned.push_back(leaf(tensor.reshape({-1, 1})));
+    learned.push_back(exact(tensor.reshape({-1, 1})));
   }
-  const Tensor x = leaf(by_scale(w, s.group));
+  const Tensor x = exact(by_scale(w, s.group));
   const Tensor wq = twin(x, learned);
   (wq * by_scale(g, s.group)).sum().backward();
 
@@ -78,42 +44,42 @@ void expect_twin(const std::string& name,
 }
 
 TEST(Backward, OfLsqEqualsTheAutogradTwin) {
-  for (const Setting& s : settings())
+  for (const Setting& s : settings({"fp32", "bf16"}))
     for (const int64_t bits : {0, 2, 3, 4, 8}) {
       const double top = bits == 0 ? 1 : static_cast<double>((int64_t{1} << (bits - 1)) - 1);
       expect_twin("lsq",
                   "bits = " + std::to_string(bits),
                   s,
                   [&](const Tensor& x, const std::vector<Tensor>& learned) {
-                    const Tensor step = twins::damped_step(learned[0], x.numel(), top, s.dtype);
+                    const Tensor step = twins::damped_step(learned[0], x.numel(), top, s.type());
                     return twins::clamped(x, step, bits == 0 ? -1 : -top - 1, top, 0);
                   });
     }
 }
 
 TEST(Backward, OfLsqAtOneBitEqualsTheAutogradTwin) {
-  for (const Setting& s : settings())
+  for (const Setting& s : settings({"fp32", "bf16"}))
     expect_twin("lsq", "bits = 1", s, [&](const Tensor& x, const std::vector<Tensor>& learned) {
       // What is rounded is the distance of the two levels.
       const Tensor step = twins::damped_step(learned[0], x.numel(), 1, at::kFloat);
-      return twins::sign(x, twins::scale_ste(step * 2, s.dtype) / 2);
+      return twins::sign(x, twins::scale_ste(step * 2, s.type()) / 2);
     });
 }
 
 TEST(Backward, OfBalanced2EqualsTheAutogradTwin) {
-  for (const Setting& s : settings())
+  for (const Setting& s : settings({"fp32", "bf16"}))
     expect_twin("balanced2", "", s, [&](const Tensor& x, const std::vector<Tensor>& learned) {
-      const Tensor step = twins::damped_step(learned[0], x.numel(), 1, s.dtype);
+      const Tensor step = twins::damped_step(learned[0], x.numel(), 1, s.type());
       return twins::clamped(x, step, -2, 1, 0.5);
     });
 }
 
 TEST(Backward, OfPactEqualsTheAutogradTwin) {
-  for (const Setting& s : settings())
+  for (const Setting& s : settings({"fp32", "bf16"}))
     for (const int64_t bits : {2, 3, 4}) {
       const std::string fields = "bits = " + std::to_string(bits);
       expect_twin("pact", fields, s, [&](const Tensor& x, const std::vector<Tensor>& learned) {
-        return twins::pact(x, learned[0], bits, s.dtype);
+        return twins::pact(x, learned[0], bits, s.type());
       });
     }
 }
@@ -129,8 +95,8 @@ TEST(Backward, OfPactWithoutItsMeanIsTheClampsAlone) {
 }
 
 TEST(Backward, OfClipLearnedEqualsTheAutogradTwin) {
-  for (const Setting& s : settings()) {
-    if (s.dtype != at::kFloat)
+  for (const Setting& s : settings({"fp32", "bf16"})) {
+    if (s.type() != at::kFloat)
       continue;  // the published gradient knows no rounding of scales
     for (const int64_t bits : {2, 4, 8}) {
       const std::string fields = "bits = " + std::to_string(bits);
@@ -152,7 +118,7 @@ TEST(Backward, OfClipLearnedEqualsTheAutogradTwin) {
 }
 
 TEST(Backward, OfLwcEqualsTheAutogradTwin) {
-  for (const Setting& s : settings())
+  for (const Setting& s : settings({"fp32", "bf16"}))
     for (const int64_t bits : {2, 3, 4, 8}) {
       const std::string fields = "bits = " + std::to_string(bits);
       expect_twin(
@@ -160,19 +126,19 @@ TEST(Backward, OfLwcEqualsTheAutogradTwin) {
           fields,
           s,
           [&](const Tensor& x, const std::vector<Tensor>& learned) {
-            return twins::ranged(x, learned[0].sigmoid(), learned[1].sigmoid(), bits, s.dtype);
+            return twins::ranged(x, learned[0].sigmoid(), learned[1].sigmoid(), bits, s.type());
           },
           0.1);
     }
 }
 
 TEST(Backward, ThroughTheRangeEqualsTheAutogradTwin) {
-  for (const Setting& s : settings())
+  for (const Setting& s : settings({"fp32", "bf16"}))
     for (const int64_t bits : {2, 3, 8}) {
       const std::string fields = "official_range_gradient = true, bits = " + std::to_string(bits);
       expect_twin("minmax_asym", fields, s, [&](const Tensor& x, const std::vector<Tensor>&) {
         const Tensor one = at::ones({1, 1}, at::kDouble);
-        return twins::ranged(x, one, one, bits, s.dtype);
+        return twins::ranged(x, one, one, bits, s.type());
       });
     }
 }
@@ -181,12 +147,12 @@ TEST(Backward, OfNf3SidedEqualsTheAutogradTwin) {
   const Tensor levels =
       at::tensor({-1.0f, -0.53502f, -0.24693f, 0.0f, 0.18334f, 0.38199f, 0.62299f, 1.0f})
           .to(at::kDouble);
-  for (const Setting& s : settings())
+  for (const Setting& s : settings({"fp32", "bf16"}))
     expect_twin("nf3_sided",
                 "official_range_gradient = true",
                 s,
                 [&](const Tensor& x, const std::vector<Tensor>&) {
-                  return twins::sided(x, levels, s.dtype);
+                  return twins::sided(x, levels, s.type());
                 });
 }
 

@@ -5,57 +5,17 @@
 #include <gtest/gtest.h>
 
 #include "quant/quantizer.h"
-#include "tests/quant/quantizer_support.h"
+#include "tests/quant/gradient_cases.h"
 #include "tests/quant/twins.h"
 
 namespace sterna::quant {
 namespace {
 
-constexpr int64_t kRows = 6;
-constexpr int64_t kInputs = 96;
-
-/// One scale a row, whatever the group: [S, n].
-Tensor by_scale(const Tensor& w, int64_t group) {
-  return group < 0 ? w.reshape({1, -1}) : w.reshape({-1, group == 0 ? w.size(1) : group});
-}
-
-struct Setting {
-  int64_t group;
-  const char* dtype;
-  std::string fields() const {
-    return std::string("scale_dtype = \"") + dtype + "\", group = " + std::to_string(group);
-  }
-  at::ScalarType type() const {
-    return std::string(dtype) == "fp32"   ? at::kFloat
-           : std::string(dtype) == "bf16" ? at::kBFloat16
-                                          : at::kHalf;
-  }
-};
-
-std::vector<Setting> settings() {
-  std::vector<Setting> result;
-  for (const int64_t group : {0, -1, 16, 32})
-    for (const char* dtype : {"fp32", "bf16", "fp16"})
-      result.push_back({group, dtype});
-  return result;
-}
-
-Tensor weight() {
-  Tensor w = heavy({kRows, kInputs}, 3);
-  w[2].zero_();
-  return w;
-}
-
-/// A leaf in fp64: in fp32 the twin's own sums would be the larger error.
-Tensor exact(const Tensor& t) {
-  return t.to(at::kDouble).requires_grad_();
-}
-
 TEST(Backward, OfAffineLearnedEqualsTheAutogradTwin) {
-  for (const Setting& s : settings())
+  for (const Setting& s : settings({"fp32", "bf16", "fp16"}))
     for (const int64_t bits : {2, 3, 4, 8}) {
       const Tensor w = weight();
-      const Tensor g = heavy({kRows, kInputs}, 4);
+      const Tensor g = heavy(w.sizes(), 4);
       const auto affine = make("affine_learned", s.fields() + ", bits = " + std::to_string(bits));
       affine->init(w);
       // Away from the initial values, so that weights lie outside on both sides.
@@ -80,10 +40,10 @@ TEST(Backward, OfAffineLearnedEqualsTheAutogradTwin) {
 }
 
 TEST(Backward, OfSeqEqualsTheAutogradTwin) {
-  for (const Setting& s : settings())
+  for (const Setting& s : settings({"fp32", "bf16", "fp16"}))
     for (const bool four : {true, false}) {
       const Tensor w = weight();
-      const Tensor g = heavy({kRows, kInputs}, 4);
+      const Tensor g = heavy(w.sizes(), 4);
       const auto seq =
           make("seq", s.fields() + ", saturation = \"exact\", bits = " + (four ? "2" : "0"));
       seq->init(w);
@@ -105,8 +65,8 @@ TEST(Backward, OfSeqEqualsTheAutogradTwin) {
 
 TEST(Backward, OfTheStatisticSchemesIsTheClippedIdentity) {
   const Tensor w = weight();
-  const Tensor g = heavy({kRows, kInputs}, 4);
-  for (const Setting& s : settings()) {
+  const Tensor g = heavy(w.sizes(), 4);
+  for (const Setting& s : settings({"fp32", "bf16", "fp16"})) {
     for (const char* name : {"twn", "minmax_sym"}) {
       const auto clipped = make(name, s.fields() + ", clip_val = 2.5");
       const Tensor x = w.clone().requires_grad_();

@@ -105,10 +105,6 @@ void restore_masters(const fs::path& checkpoint,
   }
 }
 
-}  // namespace
-
-namespace {
-
 /// A folder that goes with the object, if it is still there.
 struct Draft {
   explicit Draft(const fs::path& place) : path(place) {

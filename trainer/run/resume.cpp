@@ -173,8 +173,6 @@ void require_folder(const recipes::Recipe& recipe, const RunFolder& folder, bool
                     ": holds a run already; --resume continues it, or choose another run.name");
   if (!resuming)
     return;
-  if (!fs::exists(folder.recipe()))
-    throw UserError(folder.path().string() + ": no run to resume (no recipe.toml)");
   const std::string text = io::read_text(folder.recipe());
   if (text.empty())
     throw UserError(folder.recipe().string() +

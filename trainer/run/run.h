@@ -59,7 +59,8 @@ struct Run {
 // ---- resume.cpp: where a run starts, and what it leaves behind to start from
 
 /// Refuses a folder that cannot be begun in, or resumed from; before weights are read.
-/// @throws recipes::UserError  it holds a run; holds none, or that of another recipe
+/// A run to resume is there: train() looks before it takes the folder.
+/// @throws recipes::UserError  it holds a run already, or that of another recipe
 void require_folder(const recipes::Recipe& recipe, const RunFolder& folder, bool resuming);
 
 /// Starts a new run.
