@@ -8,13 +8,12 @@
 
 #include "recipes/user_error.h"
 #include "tests/support/paths.h"
+#include "tests/support/temp_folder.h"
 #include "trainer/io/safetensors.h"
 #include "trainer/model/load.h"
 
 namespace sterna::eval {
 namespace {
-
-namespace fs = std::filesystem;
 
 struct Named {
   std::string name;
@@ -28,7 +27,8 @@ class Expected : public testing::Test {
             model::inspect(tests::source_dir() / "tests" / "golden" / "tiny_llama"), at::kFloat)) {}
 
   std::vector<TensorError> compare(const std::vector<Named>& tensors) const {
-    const fs::path file = fs::path(testing::TempDir()) / "sterna_expected_test.safetensors";
+    const tests::TempFolder folder;
+    const std::filesystem::path file = folder / "expected.safetensors";
     std::vector<io::TensorToWrite> writes;
     for (const Named& each : tensors)
       writes.push_back({each.name,

@@ -5,6 +5,7 @@
 
 #include "recipes/user_error.h"
 #include "tests/io/gguf_builder.h"
+#include "tests/support/temp_folder.h"
 #include "trainer/io/gguf.h"
 #include "trainer/model/config.h"
 
@@ -31,7 +32,8 @@ tests::GgufBuilder tiny() {
 }
 
 kvcache::RopeConfig rope_of(const tests::GgufBuilder& builder) {
-  const fs::path path = fs::path(testing::TempDir()) / "sterna_gguf_config_test.gguf";
+  const tests::TempFolder folder;
+  const fs::path path = folder / "tiny.gguf";
   std::ofstream(path, std::ios::binary) << builder.build();
   return read_gguf_config(*io::open_gguf(path)).rope;
 }

@@ -64,8 +64,9 @@ TEST_P(LoadingMemory, StaysBelowTheModelAndOneShard) {
   const Decoder decoder = load_decoder(info, GetParam());
   const int64_t size = info.config.parameters() * static_cast<int64_t>(at::elementSize(GetParam()));
   EXPECT_GT(size, 25 * kMiB);
-  // What the heap holds back after other tests comes on top; an fp32 copy would be 50 MiB more.
-  EXPECT_LT(peak.bytes(), size + largest_shard(folder.path()) + 6 * kMiB);
+  // The margin is for what the heap and the kernel's pages hold beside it (7 MiB seen): an fp32
+  // copy would be 50 MiB more, shards left mapped 40 MiB.
+  EXPECT_LT(peak.bytes(), size + largest_shard(folder.path()) + 20 * kMiB);
 }
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, LoadingMemory, testing::Values(at::kFloat, at::kBFloat16));
