@@ -102,6 +102,8 @@ function(sterna_test name)
       # -fPIE would not match the precompiled header, which then is parsed again.
       set_target_properties(${program} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
       target_compile_options(${program} PRIVATE -fPIC ${STERNA_TEST_OPTIONS})
+      # Headers are most of a test's compile time too: names are unique within a folder of tests.
+      set_target_properties(${program} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 5)
       target_link_libraries(${program} PRIVATE ${library} sterna_test_paths GTest::gtest_main)
       if(label STREQUAL golden AND TARGET sterna::io)
         target_link_libraries(${program} PRIVATE sterna::io)  # reads the reference sets

@@ -21,12 +21,6 @@ HeadInputs some_inputs() {
   return in;
 }
 
-/// Value and gradients of the oracle's sum over tokens / count.
-struct Oracle {
-  double loss;
-  Tensor d_hidden, d_head;
-};
-
 /// Log probabilities at a temperature, of the labelled tokens.
 using Formula = std::function<Tensor(const Tensor& student, const Tensor& teacher)>;
 
@@ -35,10 +29,6 @@ struct Form {
   double temperature;
   Formula per_token;
 };
-
-Tensor kl(const Tensor& from, const Tensor& to) {
-  return (from.exp() * (from - to)).sum(-1);
-}
 
 Tensor jsd(const Tensor& student, const Tensor& teacher, double beta) {
   const Tensor mixed = (beta * teacher.exp() + (1 - beta) * student.exp()).log();

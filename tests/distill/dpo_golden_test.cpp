@@ -34,12 +34,12 @@ Tensor log_probability(const Tensor& hidden, const Tensor& head, const Tensor& l
   return (each * (labels >= 0)).sum(1);
 }
 
-struct Oracle {
+struct DpoOracle {
   double loss, margin, accuracy;
   Tensor d_hidden, d_head;
 };
 
-Oracle oracle(const HeadInputs& in, double beta) {
+DpoOracle oracle(const HeadInputs& in, double beta) {
   const Tensor hidden = in.student_hidden.to(at::kDouble).requires_grad_();
   const Tensor head = in.student_head.to(at::kDouble).requires_grad_();
   const Tensor gained =
@@ -59,7 +59,7 @@ Oracle oracle(const HeadInputs& in, double beta) {
 TEST(Dpo, HasValuesAndGradientsOfItsFormulaForEveryChunk) {
   const HeadInputs in = inputs();
   for (const char* beta : {"0.1", "2.5"}) {
-    const Oracle wanted = oracle(in, std::stod(beta));
+    const DpoOracle wanted = oracle(in, std::stod(beta));
     for (const char* chunk : {"0", "1", "5", "100"}) {
       const Objective kd =
           objective(std::string("chunk = ") + chunk + "\ndpo = { beta = " + beta + " }");
@@ -77,7 +77,7 @@ TEST(Dpo, HasValuesAndGradientsOfItsFormulaForEveryChunk) {
 
 TEST(Dpo, InBf16StaysNearItsFormula) {
   const HeadInputs in = inputs(at::kBFloat16);
-  const Oracle wanted = oracle(in, 0.1);
+  const DpoOracle wanted = oracle(in, 0.1);
   const Outcome found = run(objective("dpo = {}"), in, {}, at::zeros({kVocab, kWidth}));
   EXPECT_NEAR(found.loss, wanted.loss, 0.02 * wanted.loss);
   EXPECT_LT((found.gradient.to(at::kDouble) - wanted.d_hidden).norm().item<double>(),

@@ -11,8 +11,6 @@ namespace {
 using tests::agrees;
 using tests::ReferenceSet;
 
-constexpr double kTolerance = 1e-5;
-
 /// Value and gradients of `kd.hidden` on given states; part 0 is the embedding.
 struct Compared {
   double loss = 0;

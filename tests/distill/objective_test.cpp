@@ -23,11 +23,6 @@ HeadInputs inputs_of(at::ScalarType type) {
   return in;
 }
 
-struct Oracle {
-  double loss;
-  Tensor d_hidden, d_head;
-};
-
 /// GT + 4 TSLD written out with whole tensors and autograd, in double.
 Oracle gt_and_tsld(const HeadInputs& in) {
   const Tensor hidden = in.student_hidden.to(at::kDouble).requires_grad_();

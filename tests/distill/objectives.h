@@ -47,6 +47,20 @@ inline Outcome run(const Objective& objective,
   return outcome;
 }
 
+/// What an oracle in double says of a loss: its value, and its gradients of hidden states and head.
+struct Oracle {
+  double loss;
+  Tensor d_hidden, d_head;
+};
+
+/// KL(p || q) of log probabilities, over the last dimension.
+inline Tensor kl(const Tensor& p, const Tensor& q) {
+  return (p.exp() * (p - q)).sum(-1);
+}
+
+/// How near values of reference implementations are met, relatively.
+constexpr double kTolerance = 1e-5;
+
 /// randn^3 * scale.
 inline Tensor heavy_tailed(at::IntArrayRef shape, double scale = 1) {
   return at::randn(shape).pow(3) * scale;

@@ -15,8 +15,6 @@ namespace {
 using tests::agrees;
 using tests::ReferenceSet;
 
-constexpr double kTolerance = 1e-5;
-
 struct TsldCase {
   std::string name;
   std::string temperature;

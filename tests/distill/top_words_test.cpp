@@ -40,11 +40,8 @@ Tensor buckets(const Tensor& log_p, const Tensor& ids) {
   return at::cat({chosen, rest}, 1);
 }
 
-using Formula = Tensor (*)(const Tensor& p, const Tensor& q);  // of logs [N, K + 1] -> [N]
+using OfBuckets = Tensor (*)(const Tensor& p, const Tensor& q);  // of logs [N, K + 1] -> [N]
 
-Tensor kl(const Tensor& p, const Tensor& q) {
-  return (p.exp() * (p - q)).sum(1);
-}
 Tensor reverse(const Tensor& p, const Tensor& q) {
   return kl(q, p);
 }
@@ -56,7 +53,7 @@ Tensor mixed(const Tensor& p, const Tensor& q) {
   return 0.3 * kl(q, p) + 0.7 * kl(p, q);
 }
 
-void expect_agrees(const std::string& loss, Formula formula) {
+void expect_agrees(const std::string& loss, OfBuckets formula) {
   for (const int64_t k : {1, 5, 40}) {
     const Case c = make_case(k);
     const Tensor head_grad = at::zeros({kVocab, kWidth});

@@ -25,16 +25,16 @@ std::vector<float> floats(const TensorView& view) {
   return out;
 }
 
-std::string error_of(const std::string& bytes) {
+std::string gguf_error(const std::string& bytes) {
   const TempFolder folder;
   tests::write_file(folder / "x.gguf", bytes);
   return message_of<FileError>([&] { open_gguf(folder / "x.gguf"); });
 }
 
-std::string error_of(const std::function<void(GgufBuilder&)>& change) {
+std::string gguf_error(const std::function<void(GgufBuilder&)>& change) {
   GgufBuilder builder;
   change(builder);
-  return error_of(builder.build());
+  return gguf_error(builder.build());
 }
 
 TEST(Gguf, MetadataOfEveryTypeIsRead) {
@@ -122,77 +122,79 @@ TEST(Gguf, TensorsComeInTorchOrderAndAreDequantisedAsGgmlDefines) {
 }
 
 TEST(Gguf, TheContainersOwnFieldsAreChecked) {
-  EXPECT_HAS(error_of("GGUX" + std::string(40, '\0')), "does not begin with 'GGUF'");
-  EXPECT_HAS(error_of("GGU"), "ends inside the magic word");
-  EXPECT_HAS(error_of([](GgufBuilder& b) { b.version = 1; }), "version 1");
-  EXPECT_HAS(error_of([](GgufBuilder& b) { b.version = 0x03000000; }), "version 50331648");
-  EXPECT_HAS(error_of("GGUF" + raw(uint32_t{3}) + raw(uint64_t{1} << 60) + raw(uint64_t{0})),
+  EXPECT_HAS(gguf_error("GGUX" + std::string(40, '\0')), "does not begin with 'GGUF'");
+  EXPECT_HAS(gguf_error("GGU"), "ends inside the magic word");
+  EXPECT_HAS(gguf_error([](GgufBuilder& b) { b.version = 1; }), "version 1");
+  EXPECT_HAS(gguf_error([](GgufBuilder& b) { b.version = 0x03000000; }), "version 50331648");
+  EXPECT_HAS(gguf_error("GGUF" + raw(uint32_t{3}) + raw(uint64_t{1} << 60) + raw(uint64_t{0})),
              "number of tensors is 1152921504606846976");
-  EXPECT_HAS(error_of("GGUF" + raw(uint32_t{3}) + raw(uint64_t{0}) + raw(uint64_t{1} << 60)),
+  EXPECT_HAS(gguf_error("GGUF" + raw(uint32_t{3}) + raw(uint64_t{0}) + raw(uint64_t{1} << 60)),
              "number of metadata pairs");
   GgufBuilder cut;
   cut.tensor("a", {8}, 0, std::string(32, '\1'));
   std::string bytes = cut.build();
   bytes.pop_back();
-  EXPECT_HAS(error_of(bytes), "beyond the end of the file");
+  EXPECT_HAS(gguf_error(bytes), "beyond the end of the file");
 }
 
 TEST(Gguf, MetadataDamageIsNamed) {
-  EXPECT_HAS(error_of([](GgufBuilder& b) { b.text("", "x"); }), "key is empty");
-  EXPECT_HAS(error_of([](GgufBuilder& b) {
+  EXPECT_HAS(gguf_error([](GgufBuilder& b) { b.text("", "x"); }), "key is empty");
+  EXPECT_HAS(gguf_error([](GgufBuilder& b) {
                b.text("k", "x");
                b.pair("k", 0, raw(uint8_t{1}));
              }),
              "'k' comes twice");
-  EXPECT_HAS(error_of([](GgufBuilder& b) { b.pair("k", 13, raw(uint64_t{1})); }), "value type 13");
-  EXPECT_HAS(error_of([](GgufBuilder& b) { b.pair("k", 7, raw(uint8_t{2})); }), "neither 0 nor 1");
-  EXPECT_HAS(error_of([](GgufBuilder& b) { b.pair("k", 10, raw(~uint64_t{0})); }),
+  EXPECT_HAS(gguf_error([](GgufBuilder& b) { b.pair("k", 13, raw(uint64_t{1})); }),
+             "value type 13");
+  EXPECT_HAS(gguf_error([](GgufBuilder& b) { b.pair("k", 7, raw(uint8_t{2})); }),
+             "neither 0 nor 1");
+  EXPECT_HAS(gguf_error([](GgufBuilder& b) { b.pair("k", 10, raw(~uint64_t{0})); }),
              "beyond 63 bits");
-  EXPECT_HAS(error_of([](GgufBuilder& b) { b.pair("k", 8, raw(~uint64_t{0})); }),
+  EXPECT_HAS(gguf_error([](GgufBuilder& b) { b.pair("k", 8, raw(~uint64_t{0})); }),
              "more than is left");
-  EXPECT_HAS(error_of([](GgufBuilder& b) {
+  EXPECT_HAS(gguf_error([](GgufBuilder& b) {
                b.pair("k", 9, raw(uint32_t{9}) + raw(uint64_t{0}) + raw(uint64_t{0}));
              }),
              "array of arrays");
   EXPECT_HAS(
-      error_of([](GgufBuilder& b) { b.pair("k", 9, raw(uint32_t{8}) + raw(uint64_t{1} << 61)); }),
+      gguf_error([](GgufBuilder& b) { b.pair("k", 9, raw(uint32_t{8}) + raw(uint64_t{1} << 61)); }),
       "an array's length");
   for (const uint32_t size : {0U, 3U, 48U})
-    EXPECT_HAS(error_of([&](GgufBuilder& b) { b.pair("general.alignment", 4, raw(size)); }),
+    EXPECT_HAS(gguf_error([&](GgufBuilder& b) { b.pair("general.alignment", 4, raw(size)); }),
                "power of two");
-  EXPECT_HAS(error_of([](GgufBuilder& b) { b.pair("general.alignment", 10, raw(uint64_t{32})); }),
+  EXPECT_HAS(gguf_error([](GgufBuilder& b) { b.pair("general.alignment", 10, raw(uint64_t{32})); }),
              "power of two");
-  EXPECT_HAS(error_of([](GgufBuilder& b) { b.pair("split.count", 2, raw(uint16_t{2})); }),
+  EXPECT_HAS(gguf_error([](GgufBuilder& b) { b.pair("split.count", 2, raw(uint16_t{2})); }),
              "--merge");
 }
 
 TEST(Gguf, TensorDamageIsNamed) {
   const std::string bytes(32, '\1');
-  EXPECT_HAS(error_of([&](GgufBuilder& b) { b.tensor(std::string(64, 'n'), {8}, 0, bytes); }),
+  EXPECT_HAS(gguf_error([&](GgufBuilder& b) { b.tensor(std::string(64, 'n'), {8}, 0, bytes); }),
              "63 are");
-  EXPECT_HAS(error_of([&](GgufBuilder& b) {
+  EXPECT_HAS(gguf_error([&](GgufBuilder& b) {
                b.tensor("a", {8}, 0, bytes);
                b.tensor("a", {8}, 0, bytes);
              }),
              "'a' comes twice");
-  EXPECT_HAS(error_of([&](GgufBuilder& b) {
+  EXPECT_HAS(gguf_error([&](GgufBuilder& b) {
                b.tensor("a", {1, 1, 1, 1, 8}, 0, bytes);
              }),
              "5 dimens");
-  EXPECT_HAS(error_of([&](GgufBuilder& b) { b.tensor("a", {-8}, 0, bytes); }), "'a'");
-  EXPECT_HAS(error_of([&](GgufBuilder& b) {
+  EXPECT_HAS(gguf_error([&](GgufBuilder& b) { b.tensor("a", {-8}, 0, bytes); }), "'a'");
+  EXPECT_HAS(gguf_error([&](GgufBuilder& b) {
                b.tensor("a", {1LL << 40, 1LL << 40}, 0, bytes);
              }),
              "64 bits");
-  EXPECT_HAS(error_of([&](GgufBuilder& b) {
+  EXPECT_HAS(gguf_error([&](GgufBuilder& b) {
                b.tensor("a", {16, 2}, 8, std::string(34, '\1'));
              }),
              "no whole number");
-  EXPECT_HAS(error_of([&](GgufBuilder& b) { b.tensor("a", {8}, 99, bytes); }), "unknown type 99");
+  EXPECT_HAS(gguf_error([&](GgufBuilder& b) { b.tensor("a", {8}, 99, bytes); }), "unknown type 99");
   EXPECT_HAS(
-      error_of([&](GgufBuilder& b) { b.tensor("blk.0.x", {256}, 14, std::string(210, '\1')); }),
+      gguf_error([&](GgufBuilder& b) { b.tensor("blk.0.x", {256}, 14, std::string(210, '\1')); }),
       "'blk.0.x' is stored as Q6_K");
-  EXPECT_HAS(error_of([&](GgufBuilder& b) {
+  EXPECT_HAS(gguf_error([&](GgufBuilder& b) {
                b.tensor("a", {8}, 0, bytes);
                b.data += bytes;
                b.tensor("b", {8}, 0, bytes);

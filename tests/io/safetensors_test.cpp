@@ -15,7 +15,7 @@ std::string file_of(const std::string& header, const std::string& data) {
   return raw(static_cast<uint64_t>(header.size())) + header + data;
 }
 
-std::string error_of(const std::string& bytes) {
+std::string safetensors_error(const std::string& bytes) {
   const TempFolder folder;
   tests::write_file(folder / "x.safetensors", bytes);
   return message_of<FileError>([&] { open_safetensors(folder / "x.safetensors"); });
@@ -78,35 +78,46 @@ TEST(Safetensors, WriterRefusesATensorGivenTwiceOrOfTheWrongSizeAndLeavesNoFile)
 
 TEST(Safetensors, EveryCheckOfTheFormatRefusesItsOwnDamage) {
   const std::string eight(8, '\0');
-  EXPECT_HAS(error_of("abc"), "shorter than the 8 bytes");
-  EXPECT_HAS(error_of(raw(uint64_t{100'000'001}) + "{}"), "100 MB");
-  EXPECT_HAS(error_of(raw(uint64_t{3}) + "{}"), "beyond the file's end");
-  EXPECT_HAS(error_of(raw(~uint64_t{0}) + "{}"), "100 MB");
-  EXPECT_HAS(error_of(file_of("", "")), "start with '{'");
-  EXPECT_HAS(error_of(file_of(" {}", "")), "start with '{'");
-  EXPECT_HAS(error_of(file_of("{\"a\":}", "")), "at byte 14");
-  EXPECT_HAS(error_of(file_of("{\"\xff\":1}", "")), "no valid JSON");
+  EXPECT_HAS(safetensors_error("abc"), "shorter than the 8 bytes");
+  EXPECT_HAS(safetensors_error(raw(uint64_t{100'000'001}) + "{}"), "100 MB");
+  EXPECT_HAS(safetensors_error(raw(uint64_t{3}) + "{}"), "beyond the file's end");
+  EXPECT_HAS(safetensors_error(raw(~uint64_t{0}) + "{}"), "100 MB");
+  EXPECT_HAS(safetensors_error(file_of("", "")), "start with '{'");
+  EXPECT_HAS(safetensors_error(file_of(" {}", "")), "start with '{'");
+  EXPECT_HAS(safetensors_error(file_of("{\"a\":}", "")), "at byte 14");
+  EXPECT_HAS(safetensors_error(file_of("{\"\xff\":1}", "")), "no valid JSON");
   const std::string one = entry("a", "[0,8]", "[2]");
-  EXPECT_HAS(error_of(file_of("{" + one + "," + one + "}", eight)), "key 'a' twice");
-  EXPECT_HAS(error_of(file_of("{" + entry("a", "[0,4]", "[1]") + "}", eight)), "follow the last");
-  EXPECT_HAS(error_of(file_of("{" + entry("a", "[4,8]", "[1]") + "}", eight)), "hole or overlap");
-  EXPECT_HAS(error_of(file_of("{" + one + "," + entry("b", "[4,8]", "[1]") + "}", eight)),
+  EXPECT_HAS(safetensors_error(file_of("{" + one + "," + one + "}", eight)), "key 'a' twice");
+  EXPECT_HAS(safetensors_error(file_of("{" + entry("a", "[0,4]", "[1]") + "}", eight)),
+             "follow the last");
+  EXPECT_HAS(safetensors_error(file_of("{" + entry("a", "[4,8]", "[1]") + "}", eight)),
+             "hole or overlap");
+  EXPECT_HAS(safetensors_error(file_of("{" + one + "," + entry("b", "[4,8]", "[1]") + "}", eight)),
              "hole or");
-  EXPECT_HAS(error_of(file_of("{" + entry("a", "[0,8]", "[3]") + "}", eight)), "needs 12 bytes");
-  EXPECT_HAS(error_of(file_of("{" + entry("a", "[0,9]", "[2]") + "}", eight)), "outside the 8");
-  EXPECT_HAS(error_of(file_of("{" + entry("a", "[8,0]", "[2]") + "}", eight)), "outside the 8");
-  EXPECT_HAS(error_of(file_of("{" + entry("a", "[0,8]", "[4294967296,4294967296]") + "}", eight)),
-             "does not fit 64 bits");
-  EXPECT_HAS(error_of(file_of("{" + entry("a", "[0,8]", "[4611686018427387904]") + "}", eight)),
-             "'a'");
-  EXPECT_HAS(error_of(file_of("{" + entry("a", "[0,8]", "[-2]") + "}", eight)), "natural number");
-  EXPECT_HAS(error_of(file_of("{" + entry("a", "[0,8.0]", "[2]") + "}", eight)), "natural number");
-  EXPECT_HAS(error_of(file_of(R"({"a":{"dtype":"F31","shape":[2],"data_offsets":[0,8]}})", eight)),
+  EXPECT_HAS(safetensors_error(file_of("{" + entry("a", "[0,8]", "[3]") + "}", eight)),
+             "needs 12 bytes");
+  EXPECT_HAS(safetensors_error(file_of("{" + entry("a", "[0,9]", "[2]") + "}", eight)),
+             "outside the 8");
+  EXPECT_HAS(safetensors_error(file_of("{" + entry("a", "[8,0]", "[2]") + "}", eight)),
+             "outside the 8");
+  EXPECT_HAS(
+      safetensors_error(file_of("{" + entry("a", "[0,8]", "[4294967296,4294967296]") + "}", eight)),
+      "does not fit 64 bits");
+  EXPECT_HAS(
+      safetensors_error(file_of("{" + entry("a", "[0,8]", "[4611686018427387904]") + "}", eight)),
+      "'a'");
+  EXPECT_HAS(safetensors_error(file_of("{" + entry("a", "[0,8]", "[-2]") + "}", eight)),
+             "natural number");
+  EXPECT_HAS(safetensors_error(file_of("{" + entry("a", "[0,8.0]", "[2]") + "}", eight)),
+             "natural number");
+  EXPECT_HAS(safetensors_error(
+                 file_of(R"({"a":{"dtype":"F31","shape":[2],"data_offsets":[0,8]}})", eight)),
              "unknown dtype 'F31'");
-  EXPECT_HAS(error_of(file_of(R"({"a":{"shape":[2],"data_offsets":[0,8]}})", eight)),
+  EXPECT_HAS(safetensors_error(file_of(R"({"a":{"shape":[2],"data_offsets":[0,8]}})", eight)),
              "lacks a proper");
-  EXPECT_HAS(error_of(file_of(R"({"__metadata__":{"format":1}})", "")), "is no string");
-  EXPECT_HAS(error_of(file_of(std::string("{\"a\":") + std::string(5000, '['), "")), "deeper than");
+  EXPECT_HAS(safetensors_error(file_of(R"({"__metadata__":{"format":1}})", "")), "is no string");
+  EXPECT_HAS(safetensors_error(file_of(std::string("{\"a\":") + std::string(5000, '['), "")),
+             "deeper than");
 }
 
 TEST(Safetensors, AcceptsUnsortedUnalignedTensorsAndTrailingSpaces) {

@@ -31,7 +31,7 @@ struct Matrix {
 
 /// Scales of heavy tails (randn^3) over many powers of two, so that all roundings occur:
 /// subnormal, overflowing and ordinary ones.
-Matrix heavy_tailed(DequantizeShape shape, bool zeros) {
+Matrix random_matrix(DequantizeShape shape, bool zeros) {
   std::mt19937 random(7);
   std::normal_distribution<float> normal;
   std::uniform_int_distribution<int> code(-128, 127);
@@ -107,7 +107,7 @@ TEST(Dequantize, RoundsToNearestAndTiesToEven) {
 
 TEST(Dequantize, EqualsTheReferenceBitForBit) {
   for (const auto& [shape, zeros] : kCases) {
-    const Matrix m = heavy_tailed(shape, zeros);
+    const Matrix m = random_matrix(shape, zeros);
     for (const FloatType type : kTypes) {
       Bytes out = room(shape, type);
       ASSERT_EQ(dequantize(shape, m.view(), 0, shape.n, type, out.data()), Status::kOk);
@@ -118,7 +118,7 @@ TEST(Dequantize, EqualsTheReferenceBitForBit) {
 
 TEST(Dequantize, WritesTheRowsOfItsRangeAndNoOthers) {
   const DequantizeShape shape{8, 48, 16, false};
-  const Matrix m = heavy_tailed(shape, true);
+  const Matrix m = random_matrix(shape, true);
   Bytes expected = by_reference(m, FloatType::kBfloat16);
   std::fill(expected.begin(), expected.begin() + 3 * 48 * 2, 0xab);
   std::fill(expected.begin() + 5 * 48 * 2, expected.end(), 0xab);
@@ -128,7 +128,7 @@ TEST(Dequantize, WritesTheRowsOfItsRangeAndNoOthers) {
 }
 
 TEST(Dequantize, RefusesShapesThatDoNotFit) {
-  const Matrix m = heavy_tailed({4, 64, 16, false}, false);
+  const Matrix m = random_matrix({4, 64, 16, false}, false);
   Bytes out = room(m.shape, FloatType::kFloat32);
   for (auto* variant : {dequantize_reference, dequantize}) {
     const auto run = [&](DequantizeShape shape, int64_t begin, int64_t end) {
@@ -175,7 +175,7 @@ TEST(Dequantize, OnTheGpuEqualsTheReferenceBitForBit) {
   if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0)
     GTEST_SKIP() << "no GPU on this machine: dequantize_cuda was compiled, not run";
   for (const auto& [shape, zeros] : kCases) {
-    const Matrix m = heavy_tailed(shape, zeros);
+    const Matrix m = random_matrix(shape, zeros);
     const OnDevice codes(m.codes), scales(m.scales), offsets(m.zeros);
     const AffineCodes in{codes.as<int8_t>(), scales.as<float>(), offsets.as<float>(), m.offset};
     for (const FloatType type : kTypes) {

@@ -8,15 +8,7 @@
 namespace sterna::model {
 namespace {
 
-Decoder random_decoder(const std::string& name, uint64_t seed = 1) {
-  at::manual_seed(seed);
-  Decoder decoder(tests::small_config(name), at::kFloat);
-  for (const Parameter& p : decoder.parameters()) {
-    const bool norm = p.shape.size() == 1 && p.name.ends_with("norm.weight");
-    *p.value = at::randn(p.shape) * 0.3 + (norm ? 1 : 0);
-  }
-  return decoder;
-}
+using tests::random_decoder;
 
 quant::ActPlan plan_of(const std::string& text) {
   auto recipe = recipes::Recipe::parse("[act]\n" + text, "r.toml");
@@ -54,14 +46,14 @@ int64_t different(const Tensor& t) {
   return static_cast<int64_t>(std::set<float>(p, p + flat.numel()).size());
 }
 
-Tensor tokens() {
+Tensor two_texts() {
   at::manual_seed(5);
   return at::randint(0, 37, {2, 11}, at::kLong);
 }
 
 Tensor logits_of(const Decoder& decoder, kvcache::Cache& cache) {
   const at::NoGradGuard no_grad;
-  return decoder.head(decoder.hidden(tokens(), at::arange(11), cache));
+  return decoder.head(decoder.hidden(two_texts(), at::arange(11), cache));
 }
 
 Tensor logits_of(const Decoder& decoder) {
@@ -94,7 +86,7 @@ TEST_P(ActivationsOf, HeadsTogetherShareTheScaleOfAToken) {
 
 /// Largest error of a cache filled token by token, relative to the whole text's largest logit.
 double error_token_by_token(const std::string& name, uint64_t seed) {
-  Decoder decoder = random_decoder(name, seed);
+  Decoder decoder = random_decoder(name, at::kFloat, seed);
   attach_activations(decoder, plan_of(kKeysAndValues));
   const Tensor whole = logits_of(decoder);
   const at::NoGradGuard no_grad;
@@ -102,7 +94,7 @@ double error_token_by_token(const std::string& name, uint64_t seed) {
   double worst = 0;
   for (int64_t t = 0; t < 11; ++t) {
     const Tensor one =
-        decoder.head(decoder.hidden(tokens().narrow(1, t, 1), at::arange(t, t + 1), *cache));
+        decoder.head(decoder.hidden(two_texts().narrow(1, t, 1), at::arange(t, t + 1), *cache));
     worst = std::max(worst, (one.select(1, 0) - whole.select(1, t)).abs().max().item<double>());
   }
   return worst / whole.abs().max().item<double>();

@@ -4,28 +4,15 @@
 #include <gtest/gtest.h>
 
 #include "tests/model/definition.h"
+#include "tests/support/relative.h"
 
 namespace sterna::model {
 namespace {
 
-Decoder random_decoder(const std::string& name, at::ScalarType dtype = at::kFloat) {
-  at::manual_seed(1);
-  Decoder decoder(tests::small_config(name), dtype);
-  for (const Parameter& p : decoder.parameters()) {
-    Tensor value = at::randn(p.shape).pow(3) * 0.15;
-    if (p.shape.size() == 1 && p.name.ends_with("norm.weight"))
-      value += 1;
-    *p.value = value.to(p.matrix ? dtype : at::kFloat);
-  }
-  return decoder;
-}
-
-void train_everything(Decoder& decoder) {
-  for (const Parameter& p : decoder.parameters())
-    *p.grad = at::zeros(p.shape);
-}
-
 using tests::Leaves;
+using tests::random_decoder;
+using tests::relative;
+using tests::train_everything;
 
 Leaves leaves_of(Decoder& decoder) {
   Leaves leaves;
@@ -42,10 +29,6 @@ Tensor tokens() {
 Tensor logits(const Decoder& decoder, const Tensor& ids) {
   const auto cache = kvcache::make_stateless(decoder.attention());
   return decoder.head(decoder.hidden(ids, at::arange(ids.size(1)), *cache));
-}
-
-double relative(const Tensor& a, const Tensor& b) {
-  return ((a - b).to(at::kDouble).norm() / b.to(at::kDouble).norm()).item<double>();
 }
 
 // The floor is for what is zero but for rounding: a bias of keys that are not rotated.

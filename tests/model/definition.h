@@ -73,6 +73,26 @@ inline DecoderConfig small_config(const std::string& name) {
   return c;
 }
 
+/// Heavy-tailed weights, norms about 1; the same for the same seed.
+inline model::Decoder random_decoder(const std::string& name,
+                                     at::ScalarType dtype = at::kFloat,
+                                     uint64_t seed = 1) {
+  at::manual_seed(seed);
+  model::Decoder decoder(small_config(name), dtype);
+  for (const model::Parameter& p : decoder.parameters()) {
+    Tensor value = at::randn(p.shape).pow(3) * 0.15;
+    if (p.shape.size() == 1 && p.name.ends_with("norm.weight"))
+      value += 1;
+    *p.value = value.to(p.matrix ? dtype : at::kFloat);
+  }
+  return decoder;
+}
+
+inline void train_everything(model::Decoder& decoder) {
+  for (const model::Parameter& p : decoder.parameters())
+    *p.grad = at::zeros(p.shape);
+}
+
 using Leaves = std::map<std::string, Tensor>;
 
 /// A decoder's definition in plain ATen and fp64.

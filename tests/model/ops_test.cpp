@@ -4,12 +4,12 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/relative.h"
+
 namespace sterna::model {
 namespace {
 
-double relative(const Tensor& a, const Tensor& b) {
-  return ((a - b).to(at::kDouble).norm() / b.to(at::kDouble).norm()).item<double>();
-}
+using tests::relative;
 
 // Rows of dtype `from`, results of dtype `to`.
 using Types = std::pair<at::ScalarType, at::ScalarType>;

@@ -7,14 +7,9 @@
 namespace sterna::model {
 namespace {
 
-Decoder random_decoder(const std::string& name) {
-  at::manual_seed(1);
-  Decoder decoder(tests::small_config(name), at::kFloat);
-  for (const Parameter& p : decoder.parameters()) {
-    const bool norm = p.shape.size() == 1 && p.name.ends_with("norm.weight");
-    *p.value = at::randn(p.shape).pow(3) * 0.15 + (norm ? 1 : 0);
-    *p.grad = at::zeros(p.shape);
-  }
+Decoder trained_decoder(const std::string& name) {
+  Decoder decoder = tests::random_decoder(name);
+  tests::train_everything(decoder);
   return decoder;
 }
 
@@ -38,8 +33,8 @@ double worst(const Tensor& a, const Tensor& b) {
 class Packed : public testing::TestWithParam<std::string> {};
 
 TEST_P(Packed, RowsGiveTheLogitsProbabilitiesAndGradientsOfTheirDocumentsAlone) {
-  Decoder packed = random_decoder(GetParam());
-  Decoder alone = random_decoder(GetParam());
+  Decoder packed = trained_decoder(GetParam());
+  Decoder alone = trained_decoder(GetParam());
   const Tensor tokens = at::randint(0, 37, {2, 11}, at::kLong);
   const Tensor upstream = at::randn({2, 11, 37});
   const Tensor documents = model::documents();
@@ -74,7 +69,7 @@ INSTANTIATE_TEST_SUITE_P(Families,
                          tests::name_of_case);
 
 TEST(Packed, DocumentsOfAnotherShapeThanTheTokensAreRefused) {
-  const Decoder decoder = random_decoder("llama");
+  const Decoder decoder = trained_decoder("llama");
   const auto cache = kvcache::make_stateless(decoder.attention(), at::zeros({1, 11}, at::kLong));
   const Tensor tokens = at::zeros({2, 11}, at::kLong);
   EXPECT_THROW(decoder.hidden(tokens, at::arange(11), *cache), c10::Error);

@@ -126,13 +126,13 @@ TEST(LinearWithAct, KeepsNothingForAFrozenWeightUnlessGradientsAreMasked) {
 
 // ---- the plan
 
-ActPlan plan_of(const std::string& text) {
+ActPlan act_plan(const std::string& text) {
   auto recipe = recipes::Recipe::parse("[act]\n" + text, "r.toml");
   return ActPlan::read(recipe.section("act"));
 }
 
 TEST(ActPlan, TheFirstRuleThatMatchesWinsOverTheDefaultOfItsKind) {
-  const ActPlan plan = plan_of(
+  const ActPlan plan = act_plan(
       "input = \"per_token\"\nvalue = { name = \"per_token\", bits = 4 }\n"
       "[[act.rule]]\nmatch = \"*.down_proj\"\nquantizer = \"none\"\n"
       "[[act.rule]]\nmatch = \"*.0.*\"\nquantizer = { name = \"per_tensor\", bits = 6 }\n");
@@ -145,11 +145,12 @@ TEST(ActPlan, TheFirstRuleThatMatchesWinsOverTheDefaultOfItsKind) {
   EXPECT_EQ(plan.build("model.layers.1.key", ActKind::kKey), nullptr);
   EXPECT_EQ(plan.build("model.layers.1.value", ActKind::kValue)->bits(), 4);
   EXPECT_FALSE(plan.empty());
-  EXPECT_TRUE(plan_of("").empty());
+  EXPECT_TRUE(act_plan("").empty());
 }
 
 TEST(ActPlan, MistakesAreNamedWithTheirKey) {
-  const ActPlan plan = plan_of("[[act.rule]]\nmatch = \"*.down_prj\"\nquantizer = \"per_token\"\n");
+  const ActPlan plan =
+      act_plan("[[act.rule]]\nmatch = \"*.down_prj\"\nquantizer = \"per_token\"\n");
   try {
     plan.require_matches({"model.layers.0.mlp.down_proj", "model.layers.0.key"});
     FAIL();
@@ -158,7 +159,7 @@ TEST(ActPlan, MistakesAreNamedWithTheirKey) {
     EXPECT_NE(std::string(error.what()).find("'model.layers.0.mlp.down_proj'"), std::string::npos);
   }
   try {
-    plan_of("input = { name = \"per_token\", official_norm = true }\n");
+    act_plan("input = { name = \"per_token\", official_norm = true }\n");
     FAIL();
   } catch (const recipes::RecipeError& error) {
     EXPECT_NE(std::string(error.what()).find("'act.input'"), std::string::npos) << error.what();

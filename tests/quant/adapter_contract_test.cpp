@@ -111,14 +111,14 @@ INSTANTIATE_TEST_SUITE_P(Registry,
                          testing::ValuesIn(adapters().names()),
                          [](const auto& each) { return each.param; });
 
-AdapterPlan plan_of(const std::string& text) {
+AdapterPlan adapter_plan(const std::string& text) {
   recipes::Recipe recipe = recipes::Recipe::parse(text, "recipe.toml");
   return AdapterPlan::read(recipe.section("adapter"));
 }
 
 std::string complaint(const std::string& text, const std::vector<std::string>& modules) {
   try {
-    plan_of(text).require_matches(modules);
+    adapter_plan(text).require_matches(modules);
   } catch (const recipes::RecipeError& error) {
     return error.what();
   }
@@ -127,12 +127,12 @@ std::string complaint(const std::string& text, const std::vector<std::string>& m
 
 TEST(AdapterPlan, GivesAdaptersToWhatItsPatternsMatchOnly) {
   const AdapterPlan plan =
-      plan_of("[adapter]\nmethod = \"lora\"\nmatch = [\"*.q_proj\", \"*.v_proj\"]\n");
+      adapter_plan("[adapter]\nmethod = \"lora\"\nmatch = [\"*.q_proj\", \"*.v_proj\"]\n");
   EXPECT_NE(plan.build("model.layers.0.self_attn.q_proj"), nullptr);
   EXPECT_EQ(plan.build("model.layers.0.self_attn.k_proj"), nullptr);
-  EXPECT_NE(plan_of("[adapter]\nmethod = \"lora\"\n").build("anything"), nullptr);
-  EXPECT_TRUE(plan_of("").empty());
-  EXPECT_EQ(plan_of("").build("anything"), nullptr);
+  EXPECT_NE(adapter_plan("[adapter]\nmethod = \"lora\"\n").build("anything"), nullptr);
+  EXPECT_TRUE(adapter_plan("").empty());
+  EXPECT_EQ(adapter_plan("").build("anything"), nullptr);
 }
 
 TEST(AdapterPlan, NamesAPatternThatMatchesNothingAndTheNearestLayer) {

@@ -8,8 +8,6 @@
 namespace sterna::quant {
 namespace {
 
-const std::string kExact = "scale_dtype = \"fp32\"";
-
 Tensor row(std::vector<float> values) {
   return at::tensor(values).view({1, -1});
 }

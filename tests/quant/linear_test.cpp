@@ -4,14 +4,15 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/quant/quantizer_support.h"
+#include "tests/support/relative.h"
+
 namespace sterna::quant {
 namespace {
 
-Tensor heavy(at::IntArrayRef shape, uint64_t seed) {
-  return at::randn(shape, at::make_generator<at::CPUGeneratorImpl>(seed)).pow(3);
-}
+using tests::relative;
 
-Linear make(at::ScalarType dtype, bool bias = true) {
+Linear linear_of(at::ScalarType dtype, bool bias = true) {
   Linear l;
   l.name = "model.layers.0.mlp.up_proj";
   l.weight = heavy({6, 10}, 1).to(dtype);
@@ -23,12 +24,8 @@ Linear make(at::ScalarType dtype, bool bias = true) {
   return l;
 }
 
-double relative(const Tensor& a, const Tensor& b) {
-  return ((a - b).to(at::kDouble).norm() / b.to(at::kDouble).norm()).item<double>();
-}
-
 TEST(Linear, AgreesWithAutogradInFp32) {
-  Linear l = make(at::kFloat);
+  Linear l = linear_of(at::kFloat);
   const Tensor x = heavy({2, 5, 10}, 3).requires_grad_();
   const Tensor dy = heavy({2, 5, 6}, 4);
   l.forward(x).backward(dy);
@@ -43,7 +40,7 @@ TEST(Linear, AgreesWithAutogradInFp32) {
 }
 
 TEST(Linear, InBf16AddsMicroBatchesInFp32) {
-  Linear l = make(at::kBFloat16);
+  Linear l = linear_of(at::kBFloat16);
   Tensor expected = at::zeros({6, 10}, at::kDouble);
   double largest = 0;
   for (uint64_t batch = 0; batch < 64; ++batch) {
@@ -68,14 +65,14 @@ TEST(Linear, InBf16AddsMicroBatchesInFp32) {
 }
 
 TEST(Linear, TrainsItsWeightWhenNothingElseAsksForAGradient) {
-  Linear l = make(at::kFloat, /*bias=*/false);
+  Linear l = linear_of(at::kFloat, /*bias=*/false);
   const Tensor x = heavy({4, 10}, 5);
   l.forward(x).sum().backward();
   EXPECT_LT(relative(l.grad, at::ones({6, 1}).mm(x.sum(0, true))), 1e-6);
 }
 
 TEST(Linear, AFrozenOneKeepsNoActivationAndMakesNoGraph) {
-  Linear l = make(at::kFloat, /*bias=*/false);
+  Linear l = linear_of(at::kFloat, /*bias=*/false);
   l.grad = Tensor();
   EXPECT_FALSE(l.forward(heavy({4, 10}, 5)).requires_grad());
   const Tensor x = heavy({4, 10}, 5).requires_grad_();
@@ -89,11 +86,11 @@ TEST(Linear, AFrozenOneKeepsNoActivationAndMakesNoGraph) {
 
 TEST(Linear, GivesNoGraphWithoutGradMode) {
   const at::NoGradGuard guard;
-  EXPECT_FALSE(make(at::kFloat).forward(heavy({4, 10}, 5)).requires_grad());
+  EXPECT_FALSE(linear_of(at::kFloat).forward(heavy({4, 10}, 5)).requires_grad());
 }
 
 TEST(Linear, AnEmptyBatchLeavesTheGradientAlone) {
-  Linear l = make(at::kFloat);
+  Linear l = linear_of(at::kFloat);
   const Tensor x = at::empty({0, 10}).requires_grad_();
   const Tensor y = l.forward(x);
   EXPECT_EQ(y.sizes(), at::IntArrayRef({0, 6}));
@@ -103,7 +100,7 @@ TEST(Linear, AnEmptyBatchLeavesTheGradientAlone) {
 }
 
 TEST(Linear, RefusesAnInputOfAnotherWidthOrDtypeByName) {
-  const Linear l = make(at::kFloat);
+  const Linear l = linear_of(at::kFloat);
   for (const Tensor& x : {at::zeros({2, 9}), at::zeros({2, 10}, at::kBFloat16)}) {
     try {
       l.forward(x);

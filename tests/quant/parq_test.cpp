@@ -10,7 +10,6 @@
 namespace sterna::quant {
 namespace {
 
-const std::string kExact = "scale_dtype = \"fp32\"";
 constexpr int64_t kSteps = 100;
 
 Tensor golden() {

@@ -39,7 +39,7 @@ const recipes::Registry<Quantizer>& fakes() {
   return registry;
 }
 
-Plan plan_of(const std::string& text) {
+Plan plan_of_fakes(const std::string& text) {
   recipes::Recipe recipe = recipes::Recipe::parse(text, "r.toml");
   Plan plan = Plan::read(recipe.section("quant"), fakes());
   recipe.reject_unknown();
@@ -53,7 +53,7 @@ int64_t bits_of(const Plan& plan, const std::string& module, Place place = Place
 
 std::string error_of(const std::string& text, const std::vector<std::string>& modules = {}) {
   try {
-    plan_of(text).require_matches(modules);
+    plan_of_fakes(text).require_matches(modules);
     return "";
   } catch (const recipes::RecipeError& error) {
     return error.what();
@@ -82,7 +82,7 @@ weight = "none"
 )";
 
 TEST(Plan, TheFirstRuleThatMatchesWinsAndTheRestGetTheDefault) {
-  const Plan plan = plan_of(kRules);
+  const Plan plan = plan_of_fakes(kRules);
   EXPECT_EQ(bits_of(plan, "model.layers.0.mlp.down_proj"), 3);
   EXPECT_EQ(bits_of(plan, "model.layers.11.mlp.down_proj"), 4);
   EXPECT_EQ(bits_of(plan, "model.layers.0.mlp.up_proj"), 2);
@@ -90,31 +90,31 @@ TEST(Plan, TheFirstRuleThatMatchesWinsAndTheRestGetTheDefault) {
 }
 
 TEST(Plan, NoneKeepsFullPrecision) {
-  const Plan plan = plan_of(kRules);
+  const Plan plan = plan_of_fakes(kRules);
   EXPECT_EQ(plan.build("model.layers.0.self_attn.q_proj"), nullptr);
   EXPECT_EQ(plan.scheme_of("model.layers.0.self_attn.q_proj"), "none");
-  EXPECT_TRUE(plan_of("").empty());
-  EXPECT_TRUE(plan_of("[quant]\nweight = 'none'\n").empty());
-  EXPECT_EQ(plan_of("").build("model.layers.0.mlp.up_proj"), nullptr);
+  EXPECT_TRUE(plan_of_fakes("").empty());
+  EXPECT_TRUE(plan_of_fakes("[quant]\nweight = 'none'\n").empty());
+  EXPECT_EQ(plan_of_fakes("").build("model.layers.0.mlp.up_proj"), nullptr);
 }
 
 TEST(Plan, EmbeddingAndHeadStayUnlessARuleMatchesThem) {
-  const Plan plan = plan_of(kRules);
+  const Plan plan = plan_of_fakes(kRules);
   EXPECT_EQ(bits_of(plan, "lm_head", Place::kOutside), 0);
   EXPECT_EQ(bits_of(plan, "model.embed_tokens", Place::kOutside), 0);
-  const Plan named = plan_of("[[quant.rule]]\nmatch = 'lm_head'\nweight = 'four'\n");
+  const Plan named = plan_of_fakes("[[quant.rule]]\nmatch = 'lm_head'\nweight = 'four'\n");
   EXPECT_EQ(bits_of(named, "lm_head", Place::kOutside), 4);
   EXPECT_EQ(bits_of(named, "model.embed_tokens", Place::kOutside), 0);
   EXPECT_FALSE(named.empty());
 }
 
 TEST(Plan, EveryMatrixGetsAQuantizerOfItsOwn) {
-  const Plan plan = plan_of(kRules);
+  const Plan plan = plan_of_fakes(kRules);
   EXPECT_NE(plan.build("a.up_proj").get(), plan.build("a.up_proj").get());
 }
 
 TEST(Plan, SaysWhatDecided) {
-  const Plan plan = plan_of(kRules);
+  const Plan plan = plan_of_fakes(kRules);
   EXPECT_EQ(plan.rule_of("model.layers.0.mlp.down_proj"), "rule 1: model.layers.0.*.down_proj");
   EXPECT_EQ(plan.rule_of("model.layers.11.mlp.down_proj"), "rule 2: *.down_proj");
   EXPECT_EQ(plan.rule_of("model.layers.0.mlp.up_proj"), "default");

@@ -10,8 +10,6 @@
 namespace sterna::quant {
 namespace {
 
-const std::string kExact = "scale_dtype = \"fp32\"";
-
 TEST(OddSymmetry, HoldsForSymmetricGrids) {
   const Tensor w = heavy({8, 96}, 1);
   for (const auto& [name, fields] :

@@ -10,6 +10,9 @@
 
 namespace sterna::quant {
 
+/// Scales as they are, not rounded to a storage dtype.
+inline const std::string kExact = "scale_dtype = \"fp32\"";
+
 /// make("twn", "group = 16, threshold = 0.5"): the fields as a recipe writes them.
 inline std::unique_ptr<Quantizer> make(const std::string& name, const std::string& fields = "") {
   auto recipe = recipes::Recipe::parse("[quant]\nweight = { name = \"" + name + "\"" +

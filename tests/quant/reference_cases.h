@@ -14,7 +14,7 @@
 namespace sterna::quant {
 
 constexpr double kCaseTolerance = 1e-5;
-inline const std::string kExact = "scale_dtype = \"fp32\", ";
+inline const std::string kExactAnd = kExact + ", ";
 
 /// The tensors of one case, and its parameters.
 struct Case {

@@ -16,7 +16,8 @@ TEST(ReferenceCases, TwnAgreesWithTsldAndTernaryBert) {
                                   : std::to_string(c.params.at("group").get<int>());
     const auto clip = c.params.at("clip");
     const auto twn = make(
-        "twn", kExact + "group = " + group + (clip.is_null() ? "" : ", clip_val = " + clip.dump()));
+        "twn",
+        kExactAnd + "group = " + group + (clip.is_null() ? "" : ", clip_val = " + clip.dump()));
     expect_values_and_dw(*twn, c, c.at("w"));
     ++compared;
   }
@@ -31,7 +32,7 @@ TEST(ReferenceCases, SeqAgreesWithParetoQ) {
       continue;
     const bool layerwise = c.params.value("layerwise", false);
     const auto seq = make("seq",
-                          kExact + "bits = " + std::to_string(c.params.at("w_bits").get<int>()) +
+                          kExactAnd + "bits = " + std::to_string(c.params.at("w_bits").get<int>()) +
                               ", group = " + (layerwise ? "-1" : "0"));
     seq->init(c.at("w"));
     Tensor alpha = seq->parameters()[0].tensor;
@@ -51,7 +52,7 @@ TEST(ReferenceCases, AffineLearnedAgreesWithEfficientQat) {
   int compared = 0;
   for (const Case& c : cases_of("wq_affine")) {
     const auto group = std::to_string(c.params.at("group").get<int>());
-    const auto affine = make("affine_learned", kExact + c.bits() + ", group = " + group);
+    const auto affine = make("affine_learned", kExactAnd + c.bits() + ", group = " + group);
     affine->init(c.at("w"));
     Tensor scale = affine->parameters()[0].tensor;
     Tensor zero = affine->parameters()[1].tensor;
@@ -77,8 +78,8 @@ TEST(ReferenceCases, MinmaxAsymAgreesWithTsld) {
     if (!c.starts_with("tsld"))
       continue;
     const int group = c.params.at("group").get<int>();
-    const auto asym =
-        make("minmax_asym", kExact + c.bits() + ", group = " + std::to_string(std::max(group, 0)));
+    const auto asym = make(
+        "minmax_asym", kExactAnd + c.bits() + ", group = " + std::to_string(std::max(group, 0)));
     expect_values_and_dw(*asym, c, c.at("w"));
     const Encoded e = asym->encode(c.at("w"));
     expect_near(e.scales, c.at("scale"), c, "scale");
@@ -96,7 +97,7 @@ TEST(ReferenceCases, MinmaxSymAgreesWithTernaryBert) {
       continue;
     const auto sym =
         make("minmax_sym",
-             kExact + c.bits() + ", group = " + (c.params.at("scope") == "tensor" ? "-1" : "0") +
+             kExactAnd + c.bits() + ", group = " + (c.params.at("scope") == "tensor" ? "-1" : "0") +
                  ", clip_val = " + c.params.at("clip").dump());
     expect_values_and_dw(*sym, c, matrix_of(c));
     ++compared;
@@ -112,7 +113,7 @@ TEST(ReferenceCases, MinmaxSymAgreesWithTheEncoderRepositorysKeptMean) {
       continue;
     const auto sym =
         make("minmax_sym",
-             kExact + c.bits() + ", " + group_of(c) +
+             kExactAnd + c.bits() + ", " + group_of(c) +
                  ", official_kept_mean = true, clip_val = " + c.params.at("clip").dump());
     expect_values_and_dw(*sym, c, c.at("w"));
     ++compared;
@@ -128,7 +129,7 @@ TEST(ReferenceCases, MinmaxAsymAgreesWithTernaryBert) {
       continue;
     const auto asym =
         make("minmax_asym",
-             kExact + c.bits() + ", group = " + (c.params.at("scope") == "tensor" ? "-1" : "0") +
+             kExactAnd + c.bits() + ", group = " + (c.params.at("scope") == "tensor" ? "-1" : "0") +
                  ", zero = \"float\", clip_val = " + c.params.at("clip").dump());
     expect_values_and_dw(*asym, c, matrix_of(c));
     ++compared;
@@ -144,7 +145,7 @@ TEST(ReferenceCases, MinmaxAsymAgreesWithBitDistiller) {
       continue;
     const auto asym =
         make("minmax_asym",
-             kExact + c.bits() + ", group = " + std::to_string(c.params.at("group").get<int>()) +
+             kExactAnd + c.bits() + ", group = " + std::to_string(c.params.at("group").get<int>()) +
                  ", official_range_gradient = true, official_rounding = true");
     expect_values_and_dw(*asym, c, c.at("w"));
     ++compared;
@@ -157,7 +158,7 @@ TEST(ReferenceCases, TheSpecificationsVectorGivesTheOfficialResults) {
   const Case c = cases_of("golden").front();
   const Tensor& w = c.at("w");
   const auto check = [&](const char* name, const std::string& fields, const char* expected) {
-    const auto quantizer = make(name, kExact + fields);
+    const auto quantizer = make(name, kExactAnd + fields);
     expect_near(fake_quant(*quantizer, w), c.at(expected), c, expected);
   };
   check("twn", "group = 0", "twn");
@@ -168,7 +169,7 @@ TEST(ReferenceCases, TheSpecificationsVectorGivesTheOfficialResults) {
   check("pact", "gamma = 1", "pact_gamma1");
   check("pact", "gamma = 0.7", "pact_gamma0.7");
   check("llm_qat", "bits = 2", "llmqat2");
-  const auto pact = make("pact", kExact + "gamma = 1");
+  const auto pact = make("pact", kExactAnd + "gamma = 1");
   pact->init(w);
   const Gradients back = pact->backward(w, c.at("pact_g"));
   expect_near(back.w, c.at("pact_dw"), c, "pact_dw");

@@ -11,7 +11,7 @@ TEST(ReferenceCases, AbsmeanAgreesWithBitNet) {
   for (const Case& c : cases_of("wq_bitnet_own")) {
     if (!c.starts_with("weight"))
       continue;
-    expect_values_and_dw(*make("absmean", kExact + "group = -1"), c, c.at("w"));
+    expect_values_and_dw(*make("absmean", kExactAnd + "group = -1"), c, c.at("w"));
     ++compared;
   }
   EXPECT_EQ(compared, 3);
@@ -25,7 +25,7 @@ TEST(ReferenceCases, LlmQatAgreesWithItsOfficialCode) {
       continue;
     const auto quantizer =
         make("llm_qat",
-             kExact + "bits = " + c.params.at("w_bits").dump() + ", " + group_of(c) +
+             kExactAnd + "bits = " + c.params.at("w_bits").dump() + ", " + group_of(c) +
                  ", official_zero = true, official_eps = true, official_mask = true");
     expect_values_and_dw(*quantizer, c, c.at("w"));
     ++compared;
@@ -42,7 +42,7 @@ TEST(ReferenceCases, LsqAgreesWithParetoQ) {
     // Cases named after LSQ have one scale a row, as those without the mark.
     const bool whole = c.at("alpha").numel() == 1 && c.at("w").size(0) > 1;
     const auto lsq = make("lsq",
-                          kExact + "bits = " + c.params.at("w_bits").dump() +
+                          kExactAnd + "bits = " + c.params.at("w_bits").dump() +
                               ", official_zero = true, group = " + (whole ? "-1" : "0"));
     lsq->init(c.at("w"));
     if (c.starts_with("init_"))
@@ -62,7 +62,7 @@ TEST(ReferenceCases, PactAgreesWithTsldsLearnedScale) {
   for (const Case& c : cases_of("wq_pact")) {
     if (!c.starts_with("tsld"))
       continue;
-    const auto pact = make("pact", kExact + c.bits() + ", " + group_of(c));
+    const auto pact = make("pact", kExactAnd + c.bits() + ", " + group_of(c));
     pact->init(c.at("w"));
     give(*pact, 0, c.at("gamma"));
     expect_values_and_dw(*pact, c, c.at("w"));
@@ -82,7 +82,7 @@ TEST(ReferenceCases, ClipLearnedAgreesWithTheEncoderRepository) {
     const bool two = c.has("clip_negative");
     const auto clips =
         make("clip_learned",
-             kExact + c.bits() + (two ? ", two_sided = true" : ", official_lost_side = true"));
+             kExactAnd + c.bits() + (two ? ", two_sided = true" : ", official_lost_side = true"));
     clips->init(c.at("w"));
     give(*clips, 0, c.at("clip"));
     if (two)
@@ -104,7 +104,7 @@ TEST(ReferenceCases, TheSawbClipIsThatOfTheEncoderRepository) {
       continue;
     for (const int64_t bits : {2, 3, 4, 5}) {
       const auto clips =
-          make("clip_learned", kExact + "init = \"sawb\", bits = " + std::to_string(bits));
+          make("clip_learned", kExactAnd + "init = \"sawb\", bits = " + std::to_string(bits));
       clips->init(c.at("w"));
       expect_near(clips->parameters()[0].tensor, c.at("clip")[bits - 2], c, "clip");
     }
@@ -121,7 +121,7 @@ TEST(ReferenceCases, Nf3SidedAgreesWithBitDistiller) {
       continue;
     const auto nf3 =
         make("nf3_sided",
-             kExact + "official_range_gradient = true, group = " + c.params.at("group").dump());
+             kExactAnd + "official_range_gradient = true, group = " + c.params.at("group").dump());
     expect_values_and_dw(*nf3, c, c.at("w"));
     ++compared;
   }

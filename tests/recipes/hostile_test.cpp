@@ -8,7 +8,7 @@
 namespace sterna::recipes::tests {
 namespace {
 
-constexpr const char* kText = R"(# a recipe with a bit of everything
+constexpr const char* kWhole = R"(# a recipe with a bit of everything
 [run]
 name = "x\u00e9\n"
 dir = '~/runs'
@@ -74,7 +74,7 @@ std::string mutated(std::string text, std::mt19937& random) {
 TEST(Hostile, TenThousandMutationsOfARecipeGiveErrorsAndNeverCrash) {
   std::mt19937 random(20261121);
   for (int i = 0; i < 10000; ++i)
-    use(mutated(kText, random), mutated("part.kind.teeth=[1, 2]", random));
+    use(mutated(kWhole, random), mutated("part.kind.teeth=[1, 2]", random));
 }
 
 std::string repeated(const std::string& text, size_t times) {

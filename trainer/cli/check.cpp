@@ -83,7 +83,7 @@ void fill_inputs(const quant::ActPlan& plan, std::vector<PlannedMatrix>& matrice
                   : "none";
 }
 
-int run(const Invocation& typed, Streams streams) {
+int run_check(const Invocation& typed, Streams streams) {
   const int64_t wanted = typed.integer("samples", 0, {0, kMostSamples});
   recipes::Recipe recipe = open_recipe(typed);
   const run::Session session = run::open_session(recipe);
@@ -125,7 +125,7 @@ Command check_command() {
   command.recipes = {1, 8};
   command.flags = {
       {"samples", "N", "also prints the first N training samples and their loss mask"}};
-  command.run = run;
+  command.run = run_check;
   return command;
 }
 

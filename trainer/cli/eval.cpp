@@ -80,7 +80,7 @@ void write_json(io::AtomicFile& file, const std::vector<nlohmann::ordered_json>&
   file.commit();
 }
 
-int run(const Invocation& typed, Streams streams) {
+int run_eval(const Invocation& typed, Streams streams) {
   recipes::Recipe recipe = open_recipe(typed);
   const eval::EvalConfig config = read_config(recipe);
   const Job job =
@@ -139,7 +139,7 @@ Command eval_command() {
   command.memory_hint =
       "eval.dtype=bf16 halves the weights, eval.batch=1 and a smaller eval.window the rest; "
       "eval.reference keeps a second model.";
-  command.run = run;
+  command.run = run_eval;
   return command;
 }
 

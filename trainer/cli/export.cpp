@@ -14,7 +14,7 @@ std::string format_names() {
   return text;
 }
 
-int run(const Invocation& typed, Streams streams) {
+int run_export(const Invocation& typed, Streams streams) {
   if (!typed.has("out"))
     throw recipes::UserError("export: say where to: --out DIR");
   recipes::Recipe flags;  // below the overrides, which may set further fields of the format
@@ -56,7 +56,7 @@ Command export_command() {
   command.memory_hint =
       "The whole model is held in fp32 (4 bytes a weight) and a copy of it is written: use a "
       "machine with more memory.";
-  command.run = run;
+  command.run = run_export;
   return command;
 }
 

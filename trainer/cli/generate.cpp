@@ -27,7 +27,7 @@ eval::Sampling read_sampling(const Invocation& typed) {
   return sampling;
 }
 
-int run(const Invocation& typed, Streams streams) {
+int run_generate(const Invocation& typed, Streams streams) {
   using std::chrono::duration;
   using std::chrono::steady_clock;
   if (typed.has("prompt") + typed.has("prompts") + typed.has("sequences") != 1)
@@ -99,7 +99,7 @@ Command generate_command() {
       {"seed", "S", "of the sampling, 0"},
       {"dtype", "D", "fp32 or bf16"}};
   command.memory_hint = "--dtype bf16 halves the weights; a shorter prompt needs a smaller cache.";
-  command.run = run;
+  command.run = run_generate;
   return command;
 }
 

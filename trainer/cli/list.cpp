@@ -88,7 +88,7 @@ std::string kinds_text() {
                            (near.empty() ? "; there are: " + kinds_text() : near));
 }
 
-int run(const Invocation& typed, Streams streams) {
+int run_list(const Invocation& typed, Streams streams) {
   const std::string wanted = typed.paths.empty() ? "" : typed.paths.front().string();
   std::vector<std::string> kinds;
   bool found = false;
@@ -115,7 +115,7 @@ Command list_command() {
   command.example = "list quantizer";
   command.paths = {0, 1};
   command.overrides = false;
-  command.run = run;
+  command.run = run_list;
   return command;
 }
 

@@ -121,7 +121,7 @@ void round_blocks(const Settings& settings,
   model::round_by_gptq(decoder, tokens, rounding, {ptq.act_order, ptq.damp});
 }
 
-int run(const Invocation& typed, Streams streams) {
+int run_quantize(const Invocation& typed, Streams streams) {
   const std::filesystem::path target = typed.text("out");
   if (!typed.has("out"))
     throw recipes::UserError("quantize: say where to: --out DIR");
@@ -193,7 +193,7 @@ Command quantize_command() {
   command.memory_hint =
       "The whole model is held in fp32 (4 bytes a weight) beside its codes: use a machine with "
       "more memory.";
-  command.run = run;
+  command.run = run_quantize;
   return command;
 }
 

@@ -112,7 +112,7 @@ std::filesystem::path tokenizer_of(const std::filesystem::path& path, Streams st
   return of_run ? open_checkpoint(path, streams).tokenizer_path : path;
 }
 
-int run(const Invocation& typed, Streams streams) {
+int run_tokenize(const Invocation& typed, Streams streams) {
   if (typed.has("file") + typed.has("text") + typed.has("cases") != 1) {
     throw recipes::UserError("tokenize: give one of --file, --text and --cases");
   }
@@ -150,7 +150,7 @@ Command tokenize_command() {
   command.flags = {{"text", "T", "text to tokenize"},
                    {"file", "F", "file of text to tokenize"},
                    {"cases", "FILE.json", "cases to check, ids and decoded text"}};
-  command.run = run;
+  command.run = run_tokenize;
   return command;
 }
 

@@ -20,7 +20,7 @@ int64_t terminal_columns() {
   return told ? size.ws_col : kUsual;
 }
 
-int run(const Invocation& typed, Streams streams) {
+int run_train(const Invocation& typed, Streams streams) {
   recipes::Recipe recipe = open_recipe(typed);
   // Recipe files are called after what they do; a run without a name of its own takes that.
   if (!recipe.section("run").has("name"))
@@ -46,7 +46,7 @@ Command train_command() {
   command.recipes = {1, 8};
   command.flags = {{"resume", "", "continue the run in its folder"}};
   command.memory_hint = run::kMemoryKnobs;
-  command.run = run;
+  command.run = run_train;
   return command;
 }
 

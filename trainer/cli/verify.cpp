@@ -34,7 +34,7 @@ int verify_expected(const Invocation& typed, Streams streams) {
   return all_within ? kDone : kAnswerIsNo;
 }
 
-int run(const Invocation& typed, Streams streams) {
+int run_verify(const Invocation& typed, Streams streams) {
   if (typed.has("expected") == typed.has("against"))
     throw recipes::UserError("verify: give one of --expected FILE.safetensors and --against RUN");
   if (typed.has("against"))
@@ -70,7 +70,7 @@ Command verify_command() {
   command.memory_hint =
       "--against holds both models in fp32 (4 bytes a weight each); `verify.text=` leaves out the "
       "KL divergence, which needs both once more.";
-  command.run = run;
+  command.run = run_verify;
   return command;
 }
 

@@ -14,7 +14,7 @@ namespace sterna::cli {
 
 namespace {
 
-constexpr size_t kShown = 20;
+constexpr size_t kShownFaults = 20;
 
 /// The recipe of the run that `against` is or belongs to, where there is one, below what was typed.
 recipes::Recipe recipe_of(const Invocation& typed, const std::filesystem::path& against) {
@@ -45,7 +45,7 @@ int verify_against(const Invocation& typed, Streams streams) {
   const exporter::ExportSource source = exporter::open_source(trained);
   const exporter::Certificate certificate = exporter::certify(folder, source);
   const auto& wrong = certificate.mismatches;
-  for (size_t i = 0; i < std::min(kShown, wrong.size()); ++i)
+  for (size_t i = 0; i < std::min(kShownFaults, wrong.size()); ++i)
     streams.out << wrong[i] << "\n";
   if (!wrong.empty()) {
     streams.out << wrong.size() << " differences: " << folder.string() << " is not what "
