@@ -34,7 +34,10 @@ class Cakld final : public Divergence {
     }
   };
 
-  explicit Cakld(const Config& config) : config_(config) {}
+  explicit Cakld(const Config& config) : config_(config) {
+    if (config.beta < 0 && config.beta != -1)
+      throw recipes::UserError("cakld: beta is a share of 0 to 1, or -1 to have it measured");
+  }
 
   Target target() const override { return Target::kTeacher; }
   View view() const override { return config_.view(); }

@@ -1,6 +1,7 @@
 #include "distill/objective.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "distill/head_pass.h"
@@ -34,6 +35,14 @@ struct Objective::Body {
         dpo(kd),
         hidden(kd),
         intervention(kd) {
+    std::set<int64_t> measured;
+    for (const Term& term : terms)
+      if (const int64_t batches = term.divergence->batches_to_measure(); batches > 0)
+        measured.insert(batches);
+    if (measured.size() > 1)
+      kd.fail("loss",
+              "the terms measure beta on different numbers of batches; give them the same "
+              "beta_batches and official_beta");
     for (const Term& term : terms)
       if (dpo.wanted() && term.divergence->target() == Target::kLabel)
         kd.fail("loss",

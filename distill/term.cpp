@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "recipes/blame.h"
+
 namespace sterna::distill {
 namespace {
 
@@ -66,7 +68,8 @@ void add_shorthand(const std::string& name, const Section& own, std::vector<Term
 
 Term read_term(const std::string& name, Section own) {
   Term term = plain(name, kDefaultWeighting, own.read<TermConfig>().weight);
-  term.divergence = divergences().build_named(name, own);
+  term.divergence =
+      recipes::blame_on(own, "name", [&] { return divergences().build_named(name, own); });
   const std::string weighting = own.choose("weighting", kDefaultWeighting);
   term.weighting = weightings().build(own, "weighting", kDefaultWeighting);
   if (weighting != kDefaultWeighting)

@@ -46,8 +46,8 @@ void uniform_codes(const float* w, int64_t n, const UniformGrid& grid, int32_t a
   if (by.half_away) {
     for (int64_t i = 0; i < n; ++i)
       codes[i] = static_cast<int8_t>(
-          static_cast<int8_t>(std::round(clamp_one(w[i] / by.scale - by.shift, by.lo, by.hi))) +
-          more);
+          static_cast<int32_t>(std::round(clamp_one(w[i] / by.scale - by.shift, by.lo, by.hi))) +
+          add);
     return;
   }
 #pragma GCC ivdep

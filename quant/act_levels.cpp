@@ -97,8 +97,8 @@ kernels::ActGrid ActLevels::over(float least, float largest) const {
 }
 
 kernels::ActGrid ActLevels::grid(kernels::MinMax range) const {
-  const float least = std::max(range.min, -clip_);
-  const float largest = std::min(range.max, clip_);
+  const float least = std::clamp(range.min, -clip_, clip_);
+  const float largest = std::clamp(range.max, -clip_, clip_);
   return config_.symmetric ? symmetric(std::max(-least, largest)) : over(least, largest);
 }
 

@@ -6,6 +6,7 @@
 // top - 1, likewise. Differences: a step's range is that of all its micro-batches (the code moves
 // the average with each), so that recomputing, accumulating and ranks change nothing; a step uses
 // the range of the steps before it. Until there is one, a call's own range stands in.
+#include <cmath>
 #include <limits>
 
 #include "kernels/codes.h"
@@ -87,8 +88,10 @@ class StaticEma final : public ActQuantizer {
 
   void end_step(const Tensor& seen) override {
     watching_ = false;
-    if (value(seen, 0) > value(seen, 1))
-      return;  // an intervened layer computes nothing
+    // An intervened layer computes nothing, and one infinite value would stay in the average.
+    if (value(seen, 0) > value(seen, 1) || !std::isfinite(value(seen, 0)) ||
+        !std::isfinite(value(seen, 1)))
+      return;
     const double keep = ready() ? config_.decay : 0;
     auto* range = range_.mutable_data_ptr<float>();
     for (int64_t i = 0; i < 2; ++i)

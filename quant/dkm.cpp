@@ -3,6 +3,7 @@
 // the weights to them (quant/soft_means.h), everything else with the nearest one.
 //
 //   u = bf16(w),  temperature and tolerance in units of mean |u|
+//                 (a constant for the gradient)
 //   in training   wq = sum_j a_j(u) c_j,  c carried on from step to step by `iterations` of soft
 //                 k-means; dw through all of them, straight through the rounding to bf16
 //   else          wq = nearest c, c rounded to `scale_dtype`;  dw = g

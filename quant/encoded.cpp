@@ -148,15 +148,16 @@ double bits_per_weight(const Encoded& encoded) {
     return static_cast<double>(encoded.bits);
   const auto scale_bits = 8.0 * static_cast<double>(c10::elementSize(encoded.scale_dtype));
   double extra = static_cast<double>(encoded.scales.numel()) * scale_bits;
-  // A table of its own for every group stands in for its scale, which is 1, and for its choice.
+  // A table of its own for every group, which the layout sterna writes in fp32.
   if (encoded.levels.dim() == 2 && encoded.levels.size(0) == encoded.scales.numel())
-    return static_cast<double>(encoded.bits) +
-           static_cast<double>(encoded.levels.numel()) * scale_bits / weights;
+    extra += static_cast<double>(encoded.levels.numel()) * 32;
   if (encoded.scales_below.defined())
     extra += static_cast<double>(encoded.scales_below.numel()) * scale_bits;
-  // An integer zero point is stored like a code.
+  // A zero point that is a code is stored like one.
   if (encoded.zeros.defined()) {
-    const bool codes = at::equal(encoded.zeros, encoded.zeros.round());
+    const auto most = static_cast<double>(encoded.code_min + (int64_t{1} << encoded.bits) - 1);
+    const bool codes = at::equal(encoded.zeros, encoded.zeros.round()) &&
+                       (encoded.zeros <= most).all().item<bool>();
     extra += static_cast<double>(encoded.zeros.numel() * (codes ? encoded.bits : 32));
   }
   return static_cast<double>(encoded.bits) + extra / weights;

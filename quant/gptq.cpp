@@ -6,6 +6,8 @@
 
 #include <ATen/Parallel.h>
 
+#include "recipes/user_error.h"
+
 namespace sterna::quant {
 namespace {
 
@@ -75,8 +77,14 @@ Tensor compensation(const Tensor& hessian, const Tensor& order, double damp) {
   const double mean = diagonal.numel() > 0 ? diagonal.mean().item<double>() : 0;
   // An input that is always zero concerns nobody: it is rounded to nearest.
   diagonal.add_(mean > 0 ? damp * mean : 1.0);
-  const Tensor inverse = at::cholesky_inverse(at::linalg_cholesky(h));
-  return at::linalg_cholesky(inverse, /*upper=*/true).contiguous();
+  try {
+    const Tensor inverse = at::cholesky_inverse(at::linalg_cholesky(h));
+    return at::linalg_cholesky(inverse, /*upper=*/true).contiguous();
+  } catch (const c10::LinAlgError&) {
+    throw recipes::UserError(
+        "GPTQ: the calibration text gives fewer directions than the layer has inputs; raise the "
+        "damping (ptq.damp) or give more text (ptq.samples, ptq.seq_len)");
+  }
 }
 
 /// One block of inputs, all rows: codes, and the errors [N, block] that the rest must make up for.

@@ -123,7 +123,7 @@ Tensor adapter_alone(const Linear& linear, const Tensor& x) {
       ": expected x in ",
       w.scalar_type(),
       " and nothing trained where the weight is empty");
-  const Tensor y = linear.adapter->forward(x);
+  const Tensor y = linear.adapter->forward(linear.act ? fake_quantize(linear.act, x) : x);
   return linear.bias.defined() ? y + linear.bias.to(y.scalar_type()) : y;
 }
 

@@ -74,6 +74,10 @@ class MinmaxAsym final : public Quantizer {
       throw recipes::UserError(
           "minmax_asym: clip_val and official_range_gradient need a range from the weights: init = "
           "\"absmax\", \"mse\" or \"clip_search\"");
+    if (config.zero == "float" && init_ != Init::kAbsmax)
+      throw recipes::UserError(
+          "minmax_asym: zero = \"float\" starts the range at the least weight: it goes with init = "
+          "\"absmax\" alone");
     if (config.official_range_gradient && (config.zero == "float" || config.clip_val > 0))
       throw recipes::UserError(
           "minmax_asym: official_range_gradient goes with zero = \"integer\" and without clip_val");

@@ -78,6 +78,8 @@ TEST(Objective, MistakesNamePlaceAndRemedy) {
   expect_error("loss = \"kl+gtt\"", "'gtt'");
   expect_error("loss = []", "at least one term");
   expect_error("loss = { name = \"kl\", weight = -1 }", "weight");
+  expect_error("loss = { name = \"cakld\", beta = -0.5 }", "or -1");
+  expect_error("loss = [\"cakld\", { name = \"cakld\", beta_batches = 3 }]", "beta_batches");
   expect_error("loss = { name = \"kl\", wieght = 1 }", "weight");
   expect_error("loss = { name = \"kl\", weighting = \"tsdl\" }", "tsld");
 }

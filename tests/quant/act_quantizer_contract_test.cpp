@@ -101,10 +101,12 @@ TEST_P(ActContract, NaNStaysNaN) {
 TEST_P(ActContract, NeitherThreadsNorStridesChangeABit) {
   const auto act = make();
   const Tensor x = heavy({64, 3000}, 9);
+  const int threads = at::get_num_threads();
   at::set_num_threads(1);
   const Tensor one = act->forward(x);
   at::set_num_threads(3);
   EXPECT_TRUE(at::equal(act->forward(x), one));
+  at::set_num_threads(threads);
   const Tensor strided = x.t().contiguous().t();
   EXPECT_FALSE(strided.is_contiguous());
   EXPECT_TRUE(at::equal(act->forward(strided), one));

@@ -62,6 +62,19 @@ TEST(StaticEma, FollowsTheRangesOfTheStepsAndClampsByThem) {
   expect_equal(range, {0.75f * -1 + 0.25f * -5, 0.75f * 3 + 0.25f * 11});
 }
 
+TEST(StaticEma, AnInfiniteActivationIsNotKeptInTheRange) {
+  const auto act = make_act("static_ema", "bits = 3");
+  train_on(*act, at::tensor({3.f, -1.f}));
+  train_on(*act, at::tensor({std::numeric_limits<float>::infinity(), -1.f}));
+  expect_equal(act->buffers()[0].tensor, {-1, 3});
+}
+
+TEST(PerTensor, TheOfficialNormOfActivationsBeyondTheClipIsTheClip) {
+  const auto act =
+      make_act("per_tensor", "bits = 8, symmetric = false, official_norm = true, clip_val = 2.5");
+  expect_equal(act->forward(at::tensor({3.f, 5.f})), {2.5, 2.5});
+}
+
 TEST(StaticEma, TheOfficialFormEndsOneCodeEarlierAndPassesAllGradients) {
   const auto act =
       make_act("static_ema", "bits = 3, official_clamp = true, official_gradient = true");

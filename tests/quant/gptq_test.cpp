@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "quant/quantizer.h"
+#include "recipes/user_error.h"
 #include "tests/quant/quantizer_support.h"
 
 namespace sterna::quant {
@@ -130,12 +131,22 @@ TEST(Gptq, AnInputThatIsAlwaysZeroIsRoundedToNearest) {
   EXPECT_TRUE(at::equal(none.codes, nearest.codes));
 }
 
+TEST(Gptq, TooFewDirectionsForTheDampingAreTheUsersToMend) {
+  const Tensor w = heavy({4, 32}, 11);
+  const auto quantizer = make("minmax_sym");
+  try {
+    gptq(w, quantizer->encode(w), 15, at::full({32, 32}, 2.0f) - at::eye(32));
+    ADD_FAILURE() << "accepted";
+  } catch (const recipes::UserError& error) {
+    EXPECT_NE(std::string(error.what()).find("ptq.damp"), std::string::npos) << error.what();
+  }
+}
+
 TEST(Gptq, RefusesWhatIsNoHessianOfTheMatrix) {
   const Tensor w = heavy({4, 32}, 11);
   const auto quantizer = make("minmax_sym");
   const Encoded nearest = quantizer->encode(w);
   EXPECT_THROW(gptq(w, nearest, 15, at::eye(31)), c10::Error);
-  EXPECT_THROW(gptq(w, nearest, 15, at::full({32, 32}, 2.0f) - at::eye(32)), c10::Error);
   EXPECT_EQ(gptq(at::zeros({0, 32}), quantizer->encode(at::zeros({0, 32})), 15, at::eye(32))
                 .codes.numel(),
             0);

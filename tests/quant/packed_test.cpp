@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "quant/act_quantizer.h"
 #include "quant/linear.h"
 #include "quant/quantizer.h"
 
@@ -45,6 +46,9 @@ TEST(Packed, LinearMultipliesWithWhatItDecodes) {
     EXPECT_TRUE(at::equal(packed.forward(x), plain.forward(x)));
     packed.bias = at::randn({12});
     EXPECT_TRUE(at::equal(packed.forward(x), plain.forward(x) + packed.bias.to(dtype)));
+    packed.act = plain.act = act_quantizers().make_default("per_token");
+    EXPECT_TRUE(at::equal(packed.forward(x), plain.forward(x) + packed.bias.to(dtype)))
+        << "its inputs are rounded too";
     packed.grad = at::zeros({12, 128});
     EXPECT_THROW(packed.forward(x), c10::Error);
   }

@@ -212,7 +212,8 @@ Tensor bit_tokens(const quant::Plan& plan, const model::CheckpointInfo& info) {
   const int64_t longest = std::min(kLongest, info.config.max_positions);
   const int64_t length = std::min(longest, config.budget_tokens);
   return read_calibration(
-      {config.budget_text, config.budget_tokens / length, length, "quant.budget_tokens"}, info);
+      {config.budget_text, config.budget_tokens / length, length, "quant.budget_text, measured on"},
+      info);
 }
 
 BitAssignment assign_bits(const quant::Plan& plan,
