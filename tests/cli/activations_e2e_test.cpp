@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/cli/verbs.h"
+#include "trainer/io/safetensors.h"
 #include "trainer/io/sha256.h"
 
 namespace sterna::cli {
@@ -85,6 +86,63 @@ TEST_F(ActivationsE2e, ALearnedRangeIsResumedExportedAndProved) {
       sterna({"verify", out, "--against", run("straight") + "/checkpoints/step-6", "verify.text="}),
       kAnswerIsNo);
   EXPECT_HAS(out_, ".act.range: learned differ");
+}
+
+TEST_F(ActivationsE2e, TrainingGoesOnFromRoundedActivationsOnlyIfTheRecipeSaysHow) {
+  ASSERT_EQ(train("tiny_w4a8_dint", "first", {kStatic}), kDone) << err_;
+  const std::string from = "model.path=" + run("first");
+  const std::vector<std::string> still{from, "train.steps=1", "train.lr=0", "train.lr_quant=0"};
+  EXPECT_EQ(sterna(training("none", still)), kUserError);
+  EXPECT_HAS(err_, "rounds its activations and the recipe has no [act]");
+  std::vector<std::string> without = still;
+  without.push_back("act.input=none");
+  EXPECT_EQ(sterna(training("without", without)), kDone) << err_;
+  std::vector<std::string> with = still;
+  with.insert(with.end(), {"act.input={name='static_ema', decay=0.9999999}"});
+  ASSERT_EQ(train("tiny_w4a8_dint", "with", with), kDone) << err_;
+  const auto ranges = [&](const std::string& name, const char* step) {
+    return io::open_safetensors(fs::path(run(name)) / "checkpoints" / step / "buffer.safetensors");
+  };
+  const auto before = ranges("first", "step-2"), after = ranges("with", "step-1");
+  int64_t compared = 0;
+  for (const io::TensorView& view : before->tensors()) {
+    if (!view.name.ends_with(".act.range"))
+      continue;
+    ++compared;
+    std::vector<float> was(2), is(2);
+    io::to_float(view, was);
+    io::to_float(after->at(view.name), is);
+    for (size_t i = 0; i < 2; ++i)
+      EXPECT_NEAR(is[i], was[i], 1e-5 * std::abs(was[i])) << view.name;
+  }
+  EXPECT_GT(compared, 0);
+}
+
+TEST_F(ActivationsE2e, QuantizeKeepsTheRangesThatACheckpointHasLearned) {
+  ASSERT_EQ(train("tiny_w4a8_dint", "run", {kStatic}), kDone) << err_;
+  const std::string weight = "quant.weight={name='minmax_sym', bits=8, group=0}";
+  ASSERT_EQ(sterna({"quantize", run("run"), "--out", path("own"), weight}), kDone) << err_;
+  ASSERT_EQ(sterna({"quantize", run("run"), "--out", path("said"), weight, kStatic}), kDone)
+      << err_;
+  EXPECT_EQ(nll(path("said")), nll(path("own")));
+}
+
+TEST_F(ActivationsE2e, WhatHasLearnedNoRangeYetIsNeitherEvaluatedNorExported) {
+  ASSERT_EQ(train("tiny_w4a8_dint",
+                  "run",
+                  {kStatic, "blockwise.samples=4", "blockwise.batch=2", "train.keep_last=9"}),
+            kDone)
+      << err_;
+  const std::string early = run("run") + "/checkpoints/step-0";
+  for (const std::vector<std::string>& verb :
+       {std::vector<std::string>{"eval", early, "eval.text=" + path("text.txt"), "eval.window=32"},
+        {"export", early, "--out", path("out")},
+        {"generate", early, "--prompt", "a"}}) {
+    EXPECT_EQ(sterna(verb), kUserError) << verb[0];
+    EXPECT_HAS(err_, "has learned no range yet");
+  }
+  EXPECT_FALSE(fs::exists(path("out")));
+  nll(early, {"act.input=none"});
 }
 
 TEST_F(ActivationsE2e, RecomputingAndAccumulatingLearnTheSameRanges) {

@@ -13,6 +13,10 @@ namespace sterna::cli {
 /// a run that were damaged and passed over. @throws recipes::UserError
 model::CheckpointInfo open_checkpoint(const std::filesystem::path& path, Streams streams);
 
+/// The model as the checkpoint has it. @throws recipes::UserError  also where one of its activation
+/// quantizers has not learned its range yet
+model::Decoder load_ready(const model::CheckpointInfo& info, at::ScalarType dtype);
+
 /// The recipe's [act] where it has one: it stands in for the checkpoint's own.
 std::optional<quant::ActPlan> read_activations(recipes::Recipe& recipe);
 

@@ -97,9 +97,11 @@ int run_eval(const Invocation& typed, Streams streams) {
   model::Decoder decoder = model::load_decoder(job.model, dtype);
   if (activations)
     model::replace_activations(decoder, *activations);
+  else
+    model::require_ready(decoder);
   std::optional<model::Decoder> reference;
   if (job.reference)
-    reference = model::load_decoder(*job.reference, dtype);
+    reference = load_ready(*job.reference, dtype);
   std::vector<nlohmann::ordered_json> results;
   for (const eval::EvalText& text : job.texts) {
     const eval::EvalResult result =

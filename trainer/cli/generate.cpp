@@ -47,7 +47,7 @@ int run_generate(const Invocation& typed, Streams streams) {
   const auto tokenizer = model::open_tokenizer(info);
   const auto prompt = eval::prompt_ids(*tokenizer, typed.text("prompt"), typed.has("chat"));
   eval::require_prompt(prompt, info.config);
-  const model::Decoder decoder = model::load_decoder(info, dtype);
+  const model::Decoder decoder = load_ready(info, dtype);
 
   const auto start = steady_clock::now();
   auto first = start;  // when the prompt was read

@@ -104,7 +104,7 @@ void round_blocks(const Settings& settings,
               << std::flush;
   model::Decoder decoder = model::load_decoder(info, at::kFloat);
   if (settings.act)
-    model::attach_activations(decoder, *settings.act);
+    model::replace_activations(decoder, *settings.act);
   std::map<std::string, model::Parameter> parameters;
   for (const model::Parameter& parameter : decoder.parameters())
     parameters.emplace(parameter.name, parameter);
@@ -143,9 +143,9 @@ int run_quantize(const Invocation& typed, Streams streams) {
   if (!rules.empty())
     source.notes[eval::kBitsFile] = rules;
   if (settings.act) {
-    model::attach_activations(shapes, *settings.act);
-    model::require_ready(shapes);
-    source.weights.activations = {settings.act_recipe, {}};
+    model::attach_activations(shapes, source.weights.activations, info.path.string());
+    model::replace_activations(shapes, *settings.act);
+    source.weights.activations = {settings.act_recipe, model::act_state(shapes)};
   }
   Totals totals;
   const bool gptq = settings.ptq.rounding == "gptq";

@@ -1,15 +1,26 @@
 #include "trainer/export/export.h"
 
-#include <unistd.h>
-
 #include "recipes/user_error.h"
 #include "trainer/export/side_files.h"
 #include "trainer/io/atomic_file.h"
 #include "trainer/io/checksums.h"
+#include "trainer/model/activations.h"
 
 namespace sterna::exporter {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+void require_learned(const ExportSource& source) {
+  if (source.weights.activations.recipe.empty())
+    return;
+  model::Decoder shapes(source.config, at::kFloat);
+  model::attach_activations(shapes, source.weights.activations, "what is to be exported");
+  model::require_ready(shapes);
+}
+
+}  // namespace
 
 uint64_t folder_bytes(const fs::path& folder) {
   uint64_t bytes = 0;
@@ -24,6 +35,7 @@ void export_folder(const ExportSource& source, const Format& format, const fs::p
   if (!source.weights.activations.recipe.empty() &&
       format.activations() == KeepsActivations::kRefused)
     throw recipes::UserError(kNoActivations);
+  require_learned(source);
   fs::path clean = target.lexically_normal();
   if (!clean.has_filename())
     clean = clean.parent_path();
@@ -32,8 +44,7 @@ void export_folder(const ExportSource& source, const Format& format, const fs::p
                              ": exists already; choose another folder or remove it");
   if (clean.has_parent_path())
     fs::create_directories(clean.parent_path());
-  const fs::path draft = clean.string() + ".tmp-" + std::to_string(::getpid());
-  fs::create_directory(draft);
+  const fs::path draft = io::make_draft_folder(clean);
   try {
     format.write(source, draft);
     write_config(source, format.dtype(), draft);

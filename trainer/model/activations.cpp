@@ -50,13 +50,17 @@ void attach_activations(Decoder& decoder,
   restore_act_state(decoder, activations.state, origin);
 }
 
+void inherit_act_state(Decoder& decoder, const std::map<std::string, Tensor>& learned) {
+  for (const auto& [name, target] : act_state(decoder))
+    if (const auto found = learned.find(name);
+        found != learned.end() && found->second.sizes() == target.sizes())
+      Tensor(target).copy_(found->second);
+}
+
 void replace_activations(Decoder& decoder, const quant::ActPlan& plan) {
   const std::map<std::string, Tensor> before = act_state(decoder);
   attach_activations(decoder, plan);
-  for (const auto& [name, target] : act_state(decoder))
-    if (const auto found = before.find(name);
-        found != before.end() && found->second.sizes() == target.sizes())
-      Tensor(target).copy_(found->second);
+  inherit_act_state(decoder, before);
   require_ready(decoder);
 }
 

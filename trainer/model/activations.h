@@ -34,6 +34,9 @@ void attach_activations(Decoder& decoder,
 /// @throws recipes::UserError  naming a site that would need training for its range
 void replace_activations(Decoder& decoder, const quant::ActPlan& plan);
 
+/// Sites that learn the same as those of a checkpoint start from what these learned.
+void inherit_act_state(Decoder& decoder, const std::map<std::string, Tensor>& learned);
+
 /// What the sites have learned; shared with the decoder.
 std::map<std::string, Tensor> act_state(Decoder& decoder);
 

@@ -117,6 +117,7 @@ void read_teacher_plan(recipes::Recipe& recipe, Session& session) {
 
 Session open(recipes::Recipe& recipe) {
   Session session;
+  session.says_activations = recipe.root().has("act");
   session.settings = read_settings(recipe);
   session.world = dist::make_single();
   const Settings& s = session.settings;
@@ -167,8 +168,8 @@ bool Session::quantized() const {
 }
 
 bool Session::teaches_itself() const {
-  return needs_teacher && teacher_plan.empty() && teacher_source.path == source.path &&
-         settings.teacher.dtype == settings.model.dtype;
+  return needs_teacher && teacher_plan.empty() && !source_rounds &&
+         teacher_source.path == source.path && settings.teacher.dtype == settings.model.dtype;
 }
 
 Settings read_settings(recipes::Recipe& recipe) {
@@ -204,14 +205,32 @@ Session open_session(recipes::Recipe& recipe) {
 
 model::Decoder load_teacher(const Session& session) {
   const at::ScalarType dtype = quant::parse_dtype(session.settings.teacher.dtype);
-  return session.teacher_plan.empty()
-             ? model::load_decoder(session.teacher_source, dtype)
-             : model::load_packed_decoder(session.teacher_source, dtype, session.teacher_plan);
+  model::Decoder teacher =
+      session.teacher_plan.empty()
+          ? model::load_decoder(session.teacher_source, dtype)
+          : model::load_packed_decoder(session.teacher_source, dtype, session.teacher_plan);
+  model::require_ready(teacher);
+  return teacher;
 }
+
+namespace {
+
+/// A model that was trained with rounded activations is another one without.
+void require_said(const Session& session) {
+  if (session.source_rounds && !session.says_activations)
+    throw recipes::UserError("model.path: " + session.source.path.string() +
+                             " rounds its activations and the recipe has no [act]; repeat the "
+                             "table that it was made with, or say act.input=none to train it "
+                             "without");
+}
+
+}  // namespace
 
 void load_models(Session& session) {
   const Settings& s = session.settings;
   model::Weights weights = model::read_weights(session.source);
+  session.source_rounds = !weights.activations.recipe.empty();
+  require_said(session);
   session.hashes = hashes_of(session);
   const quant::Plan plan = session.plan.at(0);
   const auto quantizer_of = [&](const model::Parameter& parameter) {
@@ -220,6 +239,7 @@ void load_models(Session& session) {
   model::Decoder decoder(session.source.config, quant::parse_dtype(s.model.dtype));
   model::attach_adapters(decoder, session.adapters);
   model::attach_activations(decoder, session.activations);
+  model::inherit_act_state(decoder, weights.activations.state);
   weights.tensors.merge(model::initial_adapters(decoder, s.train.seed));
   session.student = std::make_unique<Student>(
       std::move(decoder),

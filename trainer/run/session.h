@@ -57,11 +57,13 @@ struct Session {
   std::string teacher_quant;  ///< the same as text; empty where the teacher is not rounded
   RangeRules ranges;
   quant::ActPlan activations;
+  bool says_activations = false;  ///< the recipe has an `[act]`, be it that nothing is rounded
   bool needs_teacher = false;
   model::CheckpointInfo teacher_source;  ///< the student's where no other is named
 
   // From load_models() on.
   std::map<std::string, std::string> hashes;  ///< what a resumed run must find as it was
+  bool source_rounds = false;                 ///< the source's own activations are rounded
   std::unique_ptr<Student> student;
   std::unique_ptr<model::Decoder> teacher;        ///< null where nothing needs one, or it is cached
   std::unique_ptr<CachedTeacher> cached_teacher;  ///< in its place, from teach_ahead() on
@@ -72,7 +74,7 @@ struct Session {
   /// True where what the teacher says is read from disk.
   bool caches_teacher() const { return needs_teacher && settings.teacher.cache != "none"; }
 
-  /// True where the teacher is the student before training, computed in the same dtype.
+  /// True where the teacher is the student in full precision, computed in the same dtype.
   bool teaches_itself() const;
 };
 
