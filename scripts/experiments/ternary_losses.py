@@ -25,6 +25,8 @@ def perplexity(args, loss, seed):
         command = [args.program, "train", RECIPE, f"kd.loss={loss}", f"train.seed={seed}",
                    f"train.steps={args.steps}", f"run.dir={args.scratch}", f"run.name={name}",
                    f"data.cache={args.scratch / 'tokens'}", "train.threads=1"]
+        if (args.scratch / name / "recipe.toml").exists():
+            command.append("--resume")  # which refuses another recipe
         log = args.scratch / f"{name}.txt"
         with open(log, "w") as out:
             if subprocess.run(command, stdout=out, stderr=subprocess.STDOUT).returncode:

@@ -1,4 +1,7 @@
 // `teacher.cache`: the teacher speaks once, and runs go on without it.
+#include <fstream>
+#include <regex>
+
 #include "tests/run/train_fixture.h"
 
 namespace sterna::tests {
@@ -57,6 +60,61 @@ TEST_F(CachedTeacher, IsAskedOnceAndServesOtherOrdersAndLaterEpochs) {
   ASSERT_EQ(teach("whole", "hidden", {"train.steps=40"}), 0) << output_;
   ASSERT_EQ(teach("seed", "hidden", {"train.steps=45", "train.seed=5"}), 0) << output_;
   EXPECT_TRUE(says(": 0 samples are to be made")) << output_;
+}
+
+TEST_F(CachedTeacher, IsAskedOnceForASampleThatManyEpochsSee) {
+  ASSERT_EQ(teach("long", "hidden", {"train.steps=60"}), 0) << output_;
+  std::smatch asked;
+  ASSERT_TRUE(std::regex_search(output_, asked, std::regex("teacher [0-9]+/([0-9]+)"))) << output_;
+  // 40 micro-batches hold all samples of an epoch; 60 steps are 120 micro-batches.
+  EXPECT_LE(std::stoi(asked[1]), 60);
+}
+
+TEST_F(CachedTeacher, ASignalWhileItSpeaksIsResumedFrom) {
+  write_text_file(folder_.path() / "text.txt", tiny_text(3000));
+  const std::vector<std::string> more{"teacher.cache=hidden",
+                                      "teacher.cache_dir=" + cache() + "-stopped",
+                                      "data.separator=\"\\n\"",
+                                      "train.steps=400",
+                                      "train.checkpoint_every=0"};
+  Program program(arguments("stopped", more), folder_ / "output.txt");
+  ASSERT_TRUE(program.says("samples are to be made")) << program.output();
+  program.signal(SIGTERM);
+  EXPECT_EQ(program.wait(), 3) << program.output();
+  EXPECT_NE(program.output().find("--resume continues"), std::string::npos) << program.output();
+  std::vector<std::string> less = more;
+  less.back() = "--resume";
+  EXPECT_EQ(train("stopped", less), 0) << output_;
+}
+
+TEST_F(CachedTeacher, ADamagedAnswerEndsTheRunBehindItsLastCompleteStep) {
+  ASSERT_EQ(teach("whole", "hidden"), 0) << output_;
+  std::filesystem::path part;
+  for (const auto& entry : std::filesystem::directory_iterator(cache() + "-hidden"))
+    if (entry.path().extension() == ".part")
+      part = entry.path();
+  // Of some row; the first step may need it, then another row is tried.
+  for (int64_t at = 7; at < 7 + 12 * 2048; at += 2048) {
+    std::fstream file(part, std::ios::in | std::ios::out | std::ios::binary);
+    const auto turn = [&] {
+      file.seekg(at);
+      const auto byte = static_cast<char>(file.get() ^ 1);
+      file.seekp(at);
+      file.put(byte);
+      file.flush();
+    };
+    turn();
+    const std::string name = "damaged" + std::to_string(at);
+    ASSERT_EQ(teach(name, "hidden", {"train.checkpoint_every=0"}), 2) << output_;
+    EXPECT_TRUE(says("does not match its SHA-256; remove the file")) << output_;
+    turn();
+    if (!std::filesystem::exists(run_folder(name) / "checkpoints") || checkpoints(name).empty())
+      continue;
+    ASSERT_EQ(teach(name, "hidden", {"train.checkpoint_every=0", "--resume"}), 0) << output_;
+    EXPECT_EQ(hashes(name, "step-20"), hashes("whole", "step-20"));
+    return;
+  }
+  FAIL() << "every row was one of the first step";
 }
 
 TEST_F(CachedTeacher, KilledAndResumedRunsEndWhereAStraightOneDoes) {

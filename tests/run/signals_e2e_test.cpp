@@ -38,7 +38,7 @@ const std::vector<std::string> kBlockwise{
     "train.steps=2"};
 
 TEST_F(Signals, SigtermInTheSecondBlockSavesTheFirstAndTheRunIsContinuedToTheSameWeights) {
-  ASSERT_NO_FATAL_FAILURE(stop_at("block 1/2", 100ms, kBlockwise));
+  ASSERT_NO_FATAL_FAILURE(stop_at("block 1/2", 0ms, kBlockwise));
   EXPECT_EQ(checkpoints("stopped"), std::vector<std::string>{"block-1"});
   ASSERT_NO_FATAL_FAILURE(resume(kBlockwise));
   ASSERT_EQ(train("straight", kBlockwise), 0) << output_;
@@ -69,7 +69,7 @@ TEST_F(Signals, SigtermInTheFirstStepOfFewerBitsIsContinuedToTheSameWeights) {
       "train.accumulate=150",
       "train.checkpoint_every=0",
       "train.steps=2"};
-  ASSERT_NO_FATAL_FAILURE(stop_at("weights are rounded anew", 50ms, more));
+  ASSERT_NO_FATAL_FAILURE(stop_at("weights are rounded anew", 0ms, more));
   ASSERT_EQ(checkpoints("stopped"), std::vector<std::string>{"step-1"});
   ASSERT_NO_FATAL_FAILURE(resume(more));
   ASSERT_EQ(train("straight", more), 0) << output_;

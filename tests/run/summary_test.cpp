@@ -3,10 +3,10 @@
 #include <filesystem>
 #include <map>
 #include <sstream>
-#include <unistd.h>
 
 #include <gtest/gtest.h>
 
+#include "tests/support/temp_folder.h"
 #include "trainer/io/atomic_file.h"
 
 namespace sterna::run {
@@ -17,12 +17,10 @@ namespace fs = std::filesystem;
 class Summary : public testing::Test {
  protected:
   Summary() { fs::create_directories(folder_ / "eval"); }
-  ~Summary() override { fs::remove_all(folder_); }
   void write(const std::string& name, const std::string& json) const {
     io::write_atomically(folder_ / "eval" / name, json);
   }
-  const fs::path folder_ =
-      fs::temp_directory_path() / ("sterna_summary_" + std::to_string(::getpid()));
+  const tests::TempFolder folder_;
 };
 
 TEST_F(Summary, PutsStagesInTheirOrderAndTextsSideBySide) {

@@ -3,6 +3,7 @@
 #include "trainer/eval/bits.h"
 #include "trainer/io/atomic_file.h"
 #include "trainer/run/run.h"
+#include "trainer/run/signals.h"
 
 namespace sterna::run {
 namespace {
@@ -12,6 +13,7 @@ std::string measured(const Session& session, Progress& progress) {
   const eval::BitAssignment bits =
       eval::assign_bits(session.plan, decoder, session.bit_tokens, [&](const std::string& line) {
         progress.line(line);
+        SignalWatch::check();
       });
   progress.line(eval::table_text(session.plan, bits));
   return eval::rules_text(session.plan, bits);
@@ -24,9 +26,12 @@ void give_bits(recipes::Recipe& recipe, const Session& session, const BitsOf& of
   const bool known = of.resuming && std::filesystem::exists(file);
   if (!known) {
     require_folder(recipe, of.folder, of.resuming);
+    keep_recipe(recipe, of.folder);
     io::write_atomically(file, measured(session, of.progress));
   }
   eval::add_rules(recipe, io::read_text(file), file.string());
+  if (!known)
+    keep_recipe(recipe, of.folder);
 }
 
 }  // namespace sterna::run

@@ -22,6 +22,8 @@ namespace fs = std::filesystem;
 constexpr int64_t kPartBytes = int64_t{32} << 20;
 constexpr int64_t kChunk = 256;  // tokens whose logits exist at a time
 constexpr double kMiB = 1024.0 * 1024.0;
+/// Raised with every change of what a model of given weights computes: older answers are not taken.
+constexpr int kAnswerRevision = 1;
 
 TeacherCache::Terms terms_of(const Session& session, const TeacherRows& rows) {
   const TeacherConfig& config = session.settings.teacher;
@@ -33,6 +35,7 @@ TeacherCache::Terms terms_of(const Session& session, const TeacherRows& rows) {
           {"teacher.dtype", config.dtype},
           {"teacher.quant", session.teacher_quant},
           {"tokenizer", session.tokenizer->fingerprint()},
+          {"revision", std::to_string(kAnswerRevision)},
           {"train.seq_len", std::to_string(rows.tokens)}};
 }
 
@@ -91,7 +94,8 @@ class Ahead {
   }
 
  private:
-  bool lacks(const std::string& key) { return !cache_.holds(key) && (lacking_.insert(key), true); }
+  /// True once: who asks later has the first answer.
+  bool lacks(const std::string& key) { return !cache_.holds(key) && lacking_.insert(key).second; }
 
   distill::TopWords words(const model::Decoder& teacher, const Tensor& states) const {
     if (rows_.hidden())
@@ -200,6 +204,8 @@ void teach_ahead(Session& session, Progress& progress) {
   const TeacherRows rows = rows_of(session);
   const TeacherCache::Terms terms = terms_of(session, rows);
   TeacherCache cache(folder_of(session.settings.teacher, terms), terms, rows.bytes());
+  for (const std::string& message : cache.damaged())
+    progress.line("WARNING: " + message + "; set aside, its answers are made anew");
   Ahead ahead(session, rows, cache);
   ahead.look();
   progress.line("teacher cache " + cache.folder().string() + ": " +

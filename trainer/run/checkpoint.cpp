@@ -63,6 +63,13 @@ Named averages_of(Student& student, Average* average) {
   {
     const AverageInPlace shown(average);
     result = scales_in_use(student);
+    // Held codes are those of the masters of these scales, not of the live ones.
+    for (const Slot& slot : student.slots())
+      if (slot.held) {
+        quant::Encoded encoded = *slot.held;
+        encoded.scales = slot.quantizer->encode(slot.master).scales;
+        result.emplace(slot.name, quant::decode(encoded));
+      }
   }
   result.insert(average->tensors().begin(), average->tensors().end());
   return result;

@@ -32,10 +32,11 @@ recipes::ComponentInfo range_section() {
   std::vector<recipes::Field> fields = recipes::list_fields<RangeConfig>();
   fields.push_back(recipes::component_field(
       "loss", quant::range_losses(), "", "what keeps these matrices' ranges small; to be given"));
-  return {"kd.range",
-          "[[kd.range]]: losses on the masters' ranges in the end-to-end stage; the first table "
-          "that matches wins",
-          fields};
+  return {
+      "kd.range",
+      "[[kd.range]]: losses on the masters' ranges in the end-to-end stage, of matrices that the "
+      "step trains; the first table that matches wins",
+      fields};
 }
 
 RangeRules RangeRules::read(recipes::Section kd) {

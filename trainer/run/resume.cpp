@@ -183,8 +183,11 @@ void require_folder(const recipes::Recipe& recipe, const RunFolder& folder, bool
   require_same_recipe(stored, recipe);
 }
 
+void keep_recipe(const recipes::Recipe& recipe, const RunFolder& folder) {
+  io::write_atomically(folder.recipe(), text_of(recipe));
+}
+
 void begin(Run& run) {
-  io::write_atomically(run.folder.recipe(), run.resolved);
   open_logs(run);
 }
 
@@ -252,6 +255,9 @@ void restore(Run& run) {
   if (run.session.plan.stage_at(step) > 0)
     change_plan(run, step, /*init=*/false);
   restore_checkpoint(checkpoint, manifest, *run.session.student, run.optimizer);
+  // The average is one of what is trained: of scales alone once codes are held.
+  if (manifest.step > 0 && run.session.settings.train.only == "scales")
+    run.session.student->hold_codes();
   if (const auto stored = model::read_kind(checkpoint, manifest, "ema"); !stored.empty()) {
     begin_average(run);
     run.average->restore(stored, checkpoint.string());

@@ -63,6 +63,9 @@ struct Run {
 /// @throws recipes::UserError  it holds a run already, or that of another recipe
 void require_folder(const recipes::Recipe& recipe, const RunFolder& folder, bool resuming);
 
+/// Writes the resolved recipe: from then on there is a run to resume.
+void keep_recipe(const recipes::Recipe& recipe, const RunFolder& folder);
+
 /// Starts a new run.
 void begin(Run& run);
 

@@ -94,6 +94,10 @@ void require_packable(const Session& session) {
   const quant::Plan& plan = session.teacher_plan;
   if (plan.stages_end() > 0)
     throw UserError("teacher.quant: a teacher has no stages; remove teacher.quant.stage");
+  if (plan.budget().wanted())
+    throw UserError(
+        "teacher.quant: budget_bits is for the student; give the teacher's bits by "
+        "teacher.quant.weight and teacher.quant.rule");
   model::Decoder shapes(session.teacher_source.config, at::kFloat);
   for (const model::Parameter& parameter : shapes.parameters()) {
     if (parameter.matrix && model::place_of(parameter) == quant::Place::kOutside &&

@@ -83,8 +83,15 @@ TeacherCache::TeacherCache(const fs::path& folder, const Terms& terms, int64_t r
     if (entry.path().extension() == ".part")
       parts.push_back(entry.path());
   std::sort(parts.begin(), parts.end());
-  for (const fs::path& path : parts)
-    open_part(path);
+  for (const fs::path& path : parts) {
+    try {
+      open_part(path);
+    } catch (const io::FileError& error) {
+      // Its rows count as missing, which is what a part that is not there costs.
+      fs::rename(path, path.string() + ".damaged");
+      damaged_.push_back(error.what());
+    }
+  }
 }
 
 void TeacherCache::require_terms(const Terms& terms) const {
@@ -153,9 +160,10 @@ std::span<const std::byte> TeacherCache::row(const std::string& key) const {
                              "); was its data changed, or a part removed, while it was in use?");
   const std::span<const std::byte> bytes = bytes_of(found->second);
   if (half_hash(bytes) != hash_of(found->second))
-    parts_[found->second.part].file->fail(
-        static_cast<uint64_t>(found->second.index * row_bytes_),
-        "teacher cache: a row does not match its SHA-256; remove this part to have it made anew");
+    throw recipes::UserError(parts_[found->second.part].file->path().string() + ": row " +
+                             std::to_string(found->second.index) +
+                             " of the teacher's answers does not match its SHA-256; remove the "
+                             "file, and --resume has these answers made anew");
   return bytes;
 }
 

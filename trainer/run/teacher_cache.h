@@ -28,17 +28,17 @@ class TeacherCache {
   /// Opens a folder, or begins one.
   /// @param terms  what the rows depend on
   /// @throws recipes::UserError  for another's folder, naming each term that differs
-  /// @throws io::FileError       for a damaged part
+  /// A damaged part is renamed and told by damaged(); its rows are missing then.
   TeacherCache(const std::filesystem::path& folder, const Terms& terms, int64_t row_bytes);
 
   const std::filesystem::path& folder() const { return folder_; }
+  const std::vector<std::string>& damaged() const { return damaged_; }
   int64_t size() const { return static_cast<int64_t>(rows_.size()); }
   /// Also what add() keeps.
   bool holds(const std::string& key) const { return rows_.contains(key) || waiting_.contains(key); }
 
   /// Mapped from the file; checked against its hash.
-  /// @throws io::FileError       where that does not match
-  /// @throws recipes::UserError  where there is no such row
+  /// @throws recipes::UserError  where that does not match, or there is no such row
   std::span<const std::byte> row(const std::string& key) const;
 
   /// Lets go of a row's memory; it can be read again.
@@ -68,6 +68,7 @@ class TeacherCache {
   int64_t row_bytes_;
   std::string terms_hash_;
   std::vector<Part> parts_;
+  std::vector<std::string> damaged_;
   std::unordered_map<std::string, Place> rows_;
   std::map<std::string, std::vector<std::byte>> waiting_;
 };

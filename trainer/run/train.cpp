@@ -3,6 +3,8 @@
 // it); one step of training is step.cpp, one block of the block-wise stage blockwise.cpp.
 #include "trainer/run/train.h"
 
+#include <algorithm>
+
 #include "trainer/run/bits.h"
 #include "trainer/run/estimate.h"
 #include "trainer/run/run.h"
@@ -12,6 +14,17 @@ namespace sterna::run {
 namespace {
 
 namespace fs = std::filesystem;
+
+/// What an error must not take along. A step changes weights at its very end, where nothing is left
+/// for the user to mend; a block of the block-wise stage all along.
+void save_what_is_complete(Run& run) noexcept {
+  try {
+    if (run.state.stage == "train" && run.state.step > 0)
+      save(run);
+  } catch (const std::exception& error) {
+    run.progress.line(std::string("could not be saved: ") + error.what());
+  }
+}
 
 /// The stages that the recipe asks for, each from where the run stands.
 /// @return  false where a signal ended them; what was complete is saved then
@@ -30,7 +43,31 @@ bool train_stages(Run& run) {
         (run.state.saved.empty() ? "nothing is trained yet" : "saved " + run.state.saved) +
         "; --resume continues");
     return false;
+  } catch (const recipes::UserError&) {
+    save_what_is_complete(run);
+    throw;
   }
+}
+
+/// Measures which bits the recipe's budget buys, unless that was done, and opens the session anew.
+/// @return  false where a signal came first
+bool chose_bits(recipes::Recipe& recipe, std::unique_ptr<Session>& session, const BitsOf& of) {
+  if (!session->bit_tokens.defined())
+    return true;
+  try {
+    give_bits(recipe, *session, of);
+  } catch (const Interrupted& signal) {
+    of.progress.line(std::string(signal.what()) +
+                     ": nothing is measured yet; --resume begins with that again");
+    return false;
+  }
+  std::vector<std::string> remarks = std::move(session->remarks);
+  session = std::make_unique<Session>(open_session(recipe));
+  for (std::string& remark : session->remarks)
+    if (std::find(remarks.begin(), remarks.end(), remark) == remarks.end())
+      remarks.push_back(std::move(remark));
+  session->remarks = std::move(remarks);
+  return true;
 }
 
 /// @return  false where a signal came first
@@ -40,7 +77,7 @@ bool taught_ahead(Session& session, Progress& progress) {
     return true;
   } catch (const Interrupted& signal) {
     progress.line(std::string(signal.what()) +
-                  ": what the teacher has said is kept, and the same command goes on from it");
+                  ": what the teacher has said is kept; --resume continues");
     return false;
   }
 }
@@ -83,12 +120,12 @@ TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
   auto session = std::make_unique<Session>(open_session(recipe));
   const RunFolder folder(place_of_run(recipe, session->settings.run, options.resume));
   Progress progress(options.out, options.columns);
-  if (session->bit_tokens.defined()) {
-    give_bits(recipe, *session, {folder, options.resume, progress});
-    session = std::make_unique<Session>(open_session(recipe));
-  }
-  require_folder(recipe, folder, options.resume);
   const SignalWatch watch;
+  if (!chose_bits(recipe, session, {folder, options.resume, progress}))
+    return {/*stopped_early=*/true, folder.path()};
+  require_folder(recipe, folder, options.resume);
+  if (!options.resume)  // so that what comes before the first step can be resumed as well
+    keep_recipe(recipe, folder);
   if (!taught_ahead(*session, progress))
     return {/*stopped_early=*/true, folder.path()};
   load_models(*session);
