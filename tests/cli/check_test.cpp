@@ -1,10 +1,10 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
-#include <unistd.h>
 
 #include <gtest/gtest.h>
 
+#include "tests/support/temp_folder.h"
 #include "tests/support/tokenizers.h"
 #include "trainer/cli/command.h"
 
@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 /// `check` reads none.
 class Check : public testing::Test {
  protected:
-  Check() : folder_(fs::temp_directory_path() / ("sterna-check-" + std::to_string(getpid()))) {
+  Check() {
     fs::create_directories(folder_ / "model");
     fs::copy_file(tests::golden_tokenizers() / "smollm.json",
                   folder_ / "model/tokenizer.json",
@@ -38,7 +38,6 @@ class Check : public testing::Test {
               "[quant]\nweight = { name = 'minmax_sym', bits = 4, group = 32 }\n"
               "[[quant.rule]]\nmatch = '*.down_proj'\nweight = 'none'\n");
   }
-  ~Check() override { fs::remove_all(folder_); }
 
   void write(const std::string& name, const std::string& text) const {
     std::ofstream(folder_ / name) << text;
@@ -57,7 +56,7 @@ class Check : public testing::Test {
 
   bool prints(const std::string& text) const { return out_.find(text) != std::string::npos; }
 
-  fs::path folder_;
+  tests::TempFolder folder_;
   std::string out_;
   std::string err_;
 };

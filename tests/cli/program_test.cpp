@@ -1,11 +1,11 @@
 #include <filesystem>
 #include <iomanip>
 #include <sstream>
-#include <unistd.h>
 
 #include <gtest/gtest.h>
 
 #include "tests/support/paths.h"
+#include "tests/support/temp_folder.h"
 #include "trainer/cli/invocation.h"
 
 namespace sterna::cli {
@@ -28,21 +28,16 @@ Result run(std::vector<std::string> arguments) {
 class ScratchFolder {
  public:
   ScratchFolder() : old_(std::filesystem::current_path()) {
-    std::filesystem::create_directories(folder_);
     std::filesystem::current_path(tests::source_dir());
   }
-  ~ScratchFolder() {
-    std::filesystem::current_path(old_);
-    std::filesystem::remove_all(folder_);
-  }
+  ~ScratchFolder() { std::filesystem::current_path(old_); }
   std::string into(const std::string& word) const {
     return word.starts_with("build/") ? (folder_ / word.substr(6)).string() : word;
   }
 
  private:
   const std::filesystem::path old_;
-  const std::filesystem::path folder_ =
-      std::filesystem::temp_directory_path() / ("sterna_examples_" + std::to_string(::getpid()));
+  const tests::TempFolder folder_;
 };
 
 /// A verb of the tests' own, with a flag of every kind.

@@ -84,7 +84,11 @@ TEST_F(PreferenceData, LeavesOutPairsThatTeachNothingAndSaysSo) {
           "{\"prompt\": \"" + far + " " + far + "\", \"chosen\": \"c\", \"rejected\": \"d\"}\n",
       "");
   EXPECT_EQ(source->size(), 2);
-  EXPECT_NE(source->note().find("same answer twice"), std::string::npos) << source->note();
+  EXPECT_NE(source->note().find("1 of 3 pairs have the same answer twice"), std::string::npos)
+      << source->note();
+  EXPECT_NE(source->note().find("1 of 3 pairs have an answer with nothing to predict"),
+            std::string::npos)
+      << source->note();
 }
 
 TEST_F(PreferenceData, HoldsOutPromptsWithBothAnswers) {

@@ -24,6 +24,7 @@ class SelfGenerate : public testing::Test {
     wanted_.first.resize(256);
     std::iota(wanted_.first.begin(), wanted_.first.end(), 0);
     wanted_.stop = {256};
+    wanted_.vocab = decoder_.config().vocab;
   }
 
   model::Decoder load() const {

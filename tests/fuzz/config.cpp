@@ -12,11 +12,14 @@ namespace {
 namespace fs = std::filesystem;
 
 std::vector<std::string> seeds() {
-  std::vector<std::string> all;
-  for (const auto& entry : fs::directory_iterator(source_dir() / "tests/golden")) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(source_dir() / "tests/golden"))
     if (fs::exists(entry.path() / "config.json"))
-      all.push_back(bytes_of(entry.path() / "config.json"));
-  }
+      files.push_back(entry.path() / "config.json");
+  std::sort(files.begin(), files.end());  // the mutator counts them: the same on every machine
+  std::vector<std::string> all;
+  for (const fs::path& file : files)
+    all.push_back(bytes_of(file));
   return all;
 }
 

@@ -12,6 +12,8 @@
 #include "trainer/eval/continue.h"
 #include "trainer/eval/self_generate.h"
 #include "trainer/io/atomic_file.h"
+#include "trainer/model/same_tokens.h"
+#include "trainer/run/signals.h"
 
 namespace sterna::cli {
 namespace {
@@ -39,10 +41,23 @@ eval::SelfGeneration read_self_generation(const Invocation& typed,
     throw recipes::UserError("--max-new: sequences of " + std::to_string(wanted.length) +
                              " tokens, but the model takes " +
                              std::to_string(info.config.max_positions));
-  for (int32_t id = 0; id < std::min(tokenizer.vocab_size(), info.config.vocab); ++id)
+  wanted.vocab = std::min<int64_t>(tokenizer.vocab_size(), info.config.vocab);
+  for (int32_t id = 0; id < wanted.vocab; ++id)
     if (!tokenizer.is_special(id))
       wanted.first.push_back(id);
   return wanted;
+}
+
+/// @return  false where a signal came first: what is complete is kept
+bool until_stopped(Streams streams, const std::function<void()>& work) {
+  const run::SignalWatch watch;
+  try {
+    work();
+    return true;
+  } catch (const run::Interrupted& signal) {
+    streams.err << signal.what() << ": what is complete is written\n";
+    return false;
+  }
 }
 
 /// A file of ids for data.format = "tokens".
@@ -80,25 +95,35 @@ class TokenFile {
   int64_t tokens_ = 0;
 };
 
+std::string key_of(const Invocation& typed) {
+  return typed.text("as", "response");
+}
+
+/// All of them before the first is answered, which takes long.
+void require_prompts(const data::DocumentOptions& options, const std::string& key) {
+  data::for_each_record(options, [&](const nlohmann::json& record) {
+    const auto prompt = record.find("prompt");
+    if (prompt == record.end() || !prompt->is_string())
+      throw recipes::UserError("the object has no text under \"prompt\"");
+    if (record.contains(key))
+      throw recipes::UserError("the object has a \"" + key + "\" already; choose another --as");
+  });
+}
+
 /// Adds to a record what the checkpoint says to its prompt.
 class Answerer {
  public:
   Answerer(const Invocation& typed, at::ScalarType dtype, Streams streams)
-      : key_(typed.text("as", "response")),
+      : key_(key_of(typed)),
         chat_(typed.has("chat")),
         info_(open_checkpoint(typed.paths.front(), streams)),
-        tokenizer_(text::open_tokenizer(info_.tokenizer_path)),
-        decoder_(model::load_decoder(info_, dtype)) {}
+        tokenizer_(model::open_tokenizer(info_)),
+        decoder_(load_ready(info_, dtype)) {}
 
   const std::string& key() const { return key_; }
 
   std::string line(nlohmann::json record, const eval::Sampling& sampling) const {
-    const auto prompt = record.find("prompt");
-    if (prompt == record.end() || !prompt->is_string())
-      throw recipes::UserError("the object has no text under \"prompt\"");
-    if (record.contains(key_))
-      throw recipes::UserError("the object has a \"" + key_ + "\" already; choose another --as");
-    const auto ids = eval::prompt_ids(*tokenizer_, prompt->get<std::string>(), chat_);
+    const auto ids = eval::prompt_ids(*tokenizer_, record.at("prompt").get<std::string>(), chat_);
     record[key_] = eval::continue_prompt(decoder_, *tokenizer_, ids, sampling).text;
     return record.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   }
@@ -123,16 +148,19 @@ int write_sequences(const Invocation& typed, at::ScalarType dtype, Streams strea
                                other);
   const std::filesystem::path target = new_file(typed);
   const model::CheckpointInfo info = open_checkpoint(typed.paths.front(), streams);
-  const auto tokenizer = text::open_tokenizer(info.tokenizer_path);
+  const auto tokenizer = model::open_tokenizer(info);
   const eval::SelfGeneration wanted = read_self_generation(typed, info, *tokenizer);
   TokenFile file(target, *tokenizer);
-  const model::Decoder decoder = model::load_decoder(info, dtype);
+  const model::Decoder decoder = load_ready(info, dtype);
   const auto start = steady_clock::now();
   int64_t done = 0;
-  eval::self_generate(decoder, wanted, [&](std::span<const int32_t> ids) {
-    file.add(ids);
-    if (++done % 100 == 0)
-      streams.err << done << " of " << wanted.sequences << " sequences\n";
+  const bool whole = until_stopped(streams, [&] {
+    eval::self_generate(decoder, wanted, [&](std::span<const int32_t> ids) {
+      file.add(ids);
+      if (++done % 100 == 0)
+        streams.err << done << " of " << wanted.sequences << " sequences\n";
+      run::SignalWatch::check();
+    });
   });
   file.commit();
   const double seconds = duration<double>(steady_clock::now() - start).count();
@@ -141,7 +169,7 @@ int write_sequences(const Invocation& typed, at::ScalarType dtype, Streams strea
               << "\"\nformat = \"tokens\"\ndtype = \"" << file.dtype() << "\"\n";
   streams.err << std::setprecision(3) << static_cast<double>(file.tokens()) / seconds
               << " tokens/s\n";
-  return kDone;
+  return whole ? kDone : kStoppedEarly;
 }
 
 int write_answers(const Invocation& typed,
@@ -149,21 +177,25 @@ int write_answers(const Invocation& typed,
                   at::ScalarType dtype,
                   Streams streams) {
   const std::filesystem::path target = new_file(typed);
-  const Answerer answerer(typed, dtype, streams);
-  io::AtomicFile file(target);
   data::DocumentOptions options;
   options.files = {typed.text("prompts")};
+  require_prompts(options, key_of(typed));
+  const Answerer answerer(typed, dtype, streams);
+  io::AtomicFile file(target);
   int64_t done = 0;
-  data::for_each_record(options, [&](const nlohmann::json& record) {
-    const std::string line = answerer.line(record, sampling);
-    file.write(std::as_bytes(std::span(line)));
-    if (++done % 100 == 0)
-      streams.err << done << " prompts\n";
+  const bool whole = until_stopped(streams, [&] {
+    data::for_each_record(options, [&](const nlohmann::json& record) {
+      const std::string line = answerer.line(record, sampling);
+      file.write(std::as_bytes(std::span(line)));
+      if (++done % 100 == 0)
+        streams.err << done << " prompts\n";
+      run::SignalWatch::check();
+    });
   });
   file.commit();
   streams.out << target.string() << ": " << done << " prompts, answered under \"" << answerer.key()
               << "\"\n";
-  return kDone;
+  return whole ? kDone : kStoppedEarly;
 }
 
 }  // namespace sterna::cli

@@ -126,10 +126,10 @@ class Pairs final : public Packing {
     for (int64_t i = 0; i + 1 < tokens_.documents(); i += 2) {
       const Sample chosen = row(i);
       const Sample rejected = row(i + 1);
-      if (chosen.ids == rejected.ids)
-        ++same_;
-      else if (silent(chosen) || silent(rejected))
+      if (silent(chosen) || silent(rejected))
         ++silent_;
+      else if (chosen.ids == rejected.ids)
+        ++same_;
       else
         first_.push_back(i);
     }

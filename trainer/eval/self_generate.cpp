@@ -98,6 +98,9 @@ void self_generate(const model::Decoder& decoder,
                    const std::function<void(std::span<const int32_t>)>& take) {
   const at::NoGradGuard no_grad;
   TORCH_CHECK(!wanted.first.empty(), "self_generate: no word may begin a sequence");
+  TORCH_CHECK(wanted.vocab > 0 && wanted.vocab <= decoder.config().vocab,
+              "self_generate: expected a vocabulary that the model has, got ",
+              wanted.vocab);
   TORCH_CHECK(wanted.length <= decoder.config().max_positions,
               "self_generate: sequences are longer than the model's positions");
   for (int64_t first = 0; first < wanted.sequences; first += wanted.batch) {
@@ -107,7 +110,7 @@ void self_generate(const model::Decoder& decoder,
       const Tensor ids = writers.last();
       const Tensor at_positions = at::full({1}, position - 1, at::kLong);
       const Tensor hidden = decoder.hidden(ids, at_positions, *cache).select(1, 0);
-      writers.go_on(decoder.head(hidden), position);
+      writers.go_on(decoder.head(hidden).narrow(1, 0, wanted.vocab), position);
     }
     for (size_t b = 0; b < static_cast<size_t>(std::min(wanted.batch, wanted.sequences - first));
          ++b)

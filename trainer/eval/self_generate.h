@@ -20,6 +20,7 @@ struct SelfGeneration {
   double temperature = 1;
   int64_t seed = 0;
   int64_t batch = 16;          ///< sequences that are written side by side
+  int64_t vocab = 0;           ///< ids are below it; the model's embedding may have more rows
   std::vector<int32_t> first;  ///< ids that may begin a sequence
   std::vector<int64_t> stop;   ///< ids that end one
 };

@@ -22,17 +22,27 @@ namespace fs = std::filesystem;
                   "); check the folder's permissions and the free space of its disk");
 }
 
+constexpr int kMostDrafts = 1000;
+
+std::string draft_of(const fs::path& path, int number) {
+  return path.string() + ".tmp-" + std::to_string(::getpid()) +
+         (number == 0 ? "" : "-" + std::to_string(number));
+}
+
 fs::path folder_of(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
 }
 
 }  // namespace
 
-AtomicFile::AtomicFile(const fs::path& path)
-    : path_(path), sibling_(path.string() + ".tmp-" + std::to_string(::getpid())) {
-  file_ = ::open(sibling_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (file_ < 0)
-    fail(path_, "creating the file");
+AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
+  // The process id alone is no name: in containers that share a disk all may be process 1.
+  for (int number = 0; file_ < 0; ++number) {
+    sibling_ = draft_of(path, number);
+    file_ = ::open(sibling_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (file_ < 0 && (errno != EEXIST || number == kMostDrafts))
+      fail(path_, "creating the file");
+  }
 }
 
 AtomicFile::~AtomicFile() {
@@ -70,6 +80,16 @@ void write_atomically(const fs::path& path, std::string_view text) {
   AtomicFile file(path);
   file.write(std::as_bytes(std::span(text.data(), text.size())));
   file.commit();
+}
+
+fs::path make_draft_folder(const fs::path& target) {
+  for (int number = 0; number <= kMostDrafts; ++number) {
+    const fs::path draft = draft_of(target, number);
+    if (fs::create_directory(draft))
+      return draft;
+  }
+  throw FileError(target.string() + ": too many unfinished folders beside it; remove " +
+                  draft_of(target, 0) + " and its like");
 }
 
 void publish_folder(const fs::path& finished, const fs::path& target) {

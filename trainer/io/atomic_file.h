@@ -31,6 +31,9 @@ class AtomicFile {
 /// Writes `text` through an AtomicFile: a reader sees the old file or the whole new one.
 void write_atomically(const std::filesystem::path& path, std::string_view text);
 
+/// Makes an empty folder beside `target` that no other process fills, for publish_folder().
+std::filesystem::path make_draft_folder(const std::filesystem::path& target);
+
 /// Flushes the files of a finished folder, renames it onto `target` (which must not exist) and
 /// fsyncs the parent. @throws FileError
 void publish_folder(const std::filesystem::path& finished, const std::filesystem::path& target);
