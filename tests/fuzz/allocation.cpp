@@ -14,7 +14,12 @@
 #define STERNA_ASAN 1
 #endif
 #ifdef STERNA_ASAN
-#include <sanitizer/allocator_interface.h>
+// As <sanitizer/allocator_interface.h> has them, which GCC 12 links and does not ship.
+extern "C" {
+size_t __sanitizer_get_allocated_size(const volatile void* block);
+int __sanitizer_install_malloc_and_free_hooks(void (*taken)(const volatile void*, size_t),
+                                              void (*given_back)(const volatile void*));
+}
 #endif
 
 namespace {
@@ -34,7 +39,7 @@ void taken(const volatile void* /*block*/, size_t size) {
   count(static_cast<int64_t>(size));
 }
 void given_back(const volatile void* block) {
-  count(-static_cast<int64_t>(__sanitizer_get_allocated_size(const_cast<const void*>(block))));
+  count(-static_cast<int64_t>(__sanitizer_get_allocated_size(block)));
 }
 #endif
 
