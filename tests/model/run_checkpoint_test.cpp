@@ -123,6 +123,7 @@ TEST_F(ManifestFile, ThatListsMoreThanItsFileHoldsIsRefusedBeforeMemoryIsAskedFo
   EXPECT_HAS(error_with({2}, 1, 2), "does not have the rows");
   EXPECT_HAS(error_with({2}, 0, 1), "does not have the rows");
   EXPECT_HAS(error_with({2, 0}, 0, -5), "does not have the rows");
+  EXPECT_HAS(error_with({2}, INT64_MIN, 1), "does not have the rows");  // the difference overflows
 }
 
 }  // namespace

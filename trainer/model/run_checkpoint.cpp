@@ -226,9 +226,9 @@ class Shards {
     int64_t next = 0;
     for (const auto& slice : listed.slices) {
       const io::TensorView& view = part(listed, slice);
-      const auto wanted = static_cast<uint64_t>(slice.end - slice.begin);
-      if (slice.begin != next || slice.end < next || slice.end > rows ||
-          view.dtype != io::Dtype::kF32 || view.bytes.size() != wanted * row_bytes)
+      const bool follows = slice.begin == next && slice.end >= next && slice.end <= rows;
+      const auto wanted = follows ? static_cast<uint64_t>(slice.end - slice.begin) : 0;
+      if (!follows || view.dtype != io::Dtype::kF32 || view.bytes.size() != wanted * row_bytes)
         throw io::FileError((checkpoint_ / slice.file).string() + ": " + listed.name +
                             " does not have the rows that the manifest gives it");
       next = slice.end;
