@@ -46,21 +46,11 @@ std::map<std::string, Tensor> initial_adapters(Decoder& decoder, uint64_t seed) 
   return values;
 }
 
-void merge_adapters(Decoder& shapes, Weights& weights) {
-  for (const quant::Linear* linear : shapes.linears()) {
-    if (!linear->adapter)
-      continue;
-    for (const quant::AdapterMatrix& matrix : linear->adapter->matrices()) {
-      const auto at = weights.tensors.find(matrix_name(*linear, matrix));
-      *matrix.value = at->second;
-      weights.tensors.erase(at);
-    }
-    const std::string name = linear->name + ".weight";
-    Tensor& weight = weights.tensors.at(name);
-    weight = weight + linear->adapter->delta();
-    weights.encoded.erase(name);
-    weights.merged.push_back(name);
-  }
+Tensor learned_delta(quant::Linear& linear,
+                     const std::function<Tensor(const std::string&)>& value) {
+  for (const quant::AdapterMatrix& matrix : linear.adapter->matrices())
+    *matrix.value = value(matrix_name(linear, matrix));
+  return linear.adapter->delta();
 }
 
 }  // namespace sterna::model

@@ -1,12 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "quant/adapter_plan.h"
-#include "trainer/model/load.h"
+#include "trainer/model/decoder.h"
 
 namespace sterna::model {
 
@@ -19,9 +20,8 @@ void attach_adapters(Decoder& decoder, const quant::AdapterPlan& plan);
 /// Values of all attached adapters before training, fp32 by parameter name.
 std::map<std::string, Tensor> initial_adapters(Decoder& decoder, uint64_t seed);
 
-/// Adds what the adapters in `weights` have learned to the weights that they correct and takes
-/// their matrices out. What was merged has no codes any more: `weights.merged` names it.
-/// @param shapes  a decoder with the same adapters attached; ends up holding their matrices
-void merge_adapters(Decoder& shapes, Weights& weights);
+/// What the adapter of a linear layer adds to its weight, fp32 [N, K].
+/// @param value  of one of its matrices, by the parameter's name
+Tensor learned_delta(quant::Linear& linear, const std::function<Tensor(const std::string&)>& value);
 
 }  // namespace sterna::model

@@ -1,4 +1,4 @@
-// Weights of safetensors files, and weights that are in memory already.
+// Weights of safetensors files.
 #include "trainer/model/file_weights.h"
 
 #include <atomic>
@@ -64,29 +64,6 @@ bool convert(const io::TensorView& view, int64_t first, int64_t size, Tensor& fl
   return all_finite(values, size);
 }
 
-Tensor to_tensor(const io::TensorView& view, const fs::path& path, at::ScalarType dtype) {
-  const auto refuse = [&](const std::string& why) {
-    throw io::FileError(path.string() + ": tensor '" + view.name + "': " + why);
-  };
-  if (!holds_weights(view.dtype))
-    refuse("expected floating-point weights, found " + std::string(io::dtype_name(view.dtype)) +
-           "; codes of another program's quantizer cannot be read as weights");
-  const Tensor values = at::empty(view.shape, dtype);
-  Tensor flat = values.view({-1});
-  std::atomic<bool> finite = true;
-  const int64_t pieces = (flat.numel() + kPiece - 1) / kPiece;
-  at::parallel_for(0, pieces, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      if (!convert(view, i * kPiece, std::min(kPiece, flat.numel() - i * kPiece), flat))
-        finite = false;
-    }
-  });
-  io::release_pages(view.bytes);
-  if (!finite)
-    refuse("holds NaN or Inf; the checkpoint is damaged or its training diverged");
-  return values;
-}
-
 class HfWeights final : public FileWeights {
  public:
   HfWeights(const fs::path& folder, std::string family)
@@ -122,31 +99,30 @@ class HfWeights final : public FileWeights {
   std::string family_;
 };
 
-class HeldWeights final : public WeightSource {
- public:
-  HeldWeights(Weights weights, fs::path path)
-      : tensors_(std::move(weights.tensors)), path_(std::move(path)) {}
-
-  std::vector<std::string> names() const override {
-    std::vector<std::string> all;
-    for (const auto& [name, tensor] : tensors_)
-      all.push_back(name);
-    return all;
-  }
-  std::vector<int64_t> shape(const std::string& name) const override {
-    return tensors_.at(name).sizes().vec();
-  }
-  Tensor take(const std::string& name, at::ScalarType dtype) override {
-    return tensors_.extract(name).mapped().to(dtype);
-  }
-  fs::path path() const override { return path_; }
-
- private:
-  std::map<std::string, Tensor> tensors_;
-  fs::path path_;
-};
-
 }  // namespace
+
+Tensor read_values(const io::TensorView& view, const fs::path& path, at::ScalarType dtype) {
+  const auto refuse = [&](const std::string& why) {
+    throw io::FileError(path.string() + ": tensor '" + view.name + "': " + why);
+  };
+  if (!holds_weights(view.dtype))
+    refuse("expected floating-point weights, found " + std::string(io::dtype_name(view.dtype)) +
+           "; codes of another program's quantizer cannot be read as weights");
+  const Tensor values = at::empty(view.shape, dtype);
+  Tensor flat = values.view({-1});
+  std::atomic<bool> finite = true;
+  const int64_t pieces = (flat.numel() + kPiece - 1) / kPiece;
+  at::parallel_for(0, pieces, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      if (!convert(view, i * kPiece, std::min(kPiece, flat.numel() - i * kPiece), flat))
+        finite = false;
+    }
+  });
+  io::release_pages(view.bytes);
+  if (!finite)
+    refuse("holds NaN or Inf; the checkpoint is damaged or its training diverged");
+  return values;
+}
 
 std::vector<std::string> FileWeights::names() const {
   std::vector<std::string> all;
@@ -160,7 +136,7 @@ std::vector<int64_t> FileWeights::shape(const std::string& name) const {
 }
 
 Tensor FileWeights::take(const std::string& name, at::ScalarType dtype) {
-  return to_tensor(*views_.at(name), path(), dtype);
+  return read_values(*views_.at(name), path(), dtype);
 }
 
 void FileWeights::add(const std::string& name, const io::TensorView& view) {
@@ -171,10 +147,6 @@ void FileWeights::add(const std::string& name, const io::TensorView& view) {
 
 std::unique_ptr<WeightSource> open_hf_weights(const fs::path& folder, const DecoderConfig& config) {
   return std::make_unique<HfWeights>(folder, config.family);
-}
-
-std::unique_ptr<WeightSource> hold_weights(Weights weights, const fs::path& path) {
-  return std::make_unique<HeldWeights>(std::move(weights), path);
 }
 
 }  // namespace sterna::model

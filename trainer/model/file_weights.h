@@ -8,6 +8,12 @@
 
 namespace sterna::model {
 
+/// A tensor of a mapped file in `dtype`, rounded once, a piece at a time; its pages are given back.
+/// @throws io::FileError  where it holds no weights, or values that are not finite
+Tensor read_values(const io::TensorView& view,
+                   const std::filesystem::path& path,
+                   at::ScalarType dtype);
+
 /// Tensors of one opened file, by the name the model gives them.
 class FileWeights : public WeightSource {
  public:

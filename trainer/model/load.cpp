@@ -9,8 +9,6 @@
 #include "trainer/io/json.h"
 #include "trainer/model/load_parts.h"
 #include "trainer/model/quantizers.h"
-#include "trainer/model/run_checkpoint.h"
-#include "trainer/model/sterna_export.h"
 #include "trainer/model/weight_source.h"
 
 namespace sterna::model {
@@ -25,24 +23,16 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return text + "]";
 }
 
-std::unique_ptr<WeightSource> hold(Weights weights,
-                                   const CheckpointInfo& info,
-                                   Activations& activations) {
-  activations = std::move(weights.activations);
-  return hold_weights(std::move(weights), info.path);
-}
-
-/// @param activations  filled in where the checkpoint has some
-std::unique_ptr<WeightSource> open_weights(const CheckpointInfo& info, Activations& activations) {
+std::unique_ptr<WeightSource> open_source(const CheckpointInfo& info) {
   switch (info.kind) {
     case CheckpointKind::kHuggingFace:
       return open_hf_weights(info.path, info.config);
     case CheckpointKind::kGguf:
       return open_gguf_weights(info.path, info.config);
     case CheckpointKind::kSternaExport:
-      return hold(read_sterna_export(info.path), info, activations);
+      return open_sterna_weights(info.path);
     case CheckpointKind::kRunCheckpoint:
-      return hold(read_run_weights(info), info, activations);
+      return open_run_weights(info);
   }
   TORCH_CHECK(false, "unknown kind of checkpoint");
 }
@@ -83,32 +73,45 @@ void check_complete(const std::vector<Parameter>& expected, const WeightSource& 
                         "; does config.json belong to this file?");
 }
 
+/// With every tensor that the model needs, in its shape.
+std::unique_ptr<WeightSource> open_weights(const CheckpointInfo& info,
+                                           const std::vector<Parameter>& expected) {
+  auto source = open_source(info);
+  check_complete(expected, *source, info.config.tied);
+  return source;
+}
+
 }  // namespace
 
-Weights read_weights(const CheckpointInfo& info) {
-  if (info.kind == CheckpointKind::kSternaExport)
-    return read_sterna_export(info.path);
-  if (info.kind == CheckpointKind::kRunCheckpoint)
-    return read_run_weights(info);
+Weights read_all(WeightSource& source, const std::vector<std::string>& names) {
   Weights weights;
-  const auto source = open_weights(info, weights.activations);
-  check_complete(Decoder(info.config, at::kFloat).parameters(), *source, info.config.tied);
-  for (const std::string& name : source->names()) {
-    if (!(info.config.tied && name == "lm_head.weight"))
-      weights.tensors.emplace(name, source->take(name, at::kFloat));
+  for (const std::string& name : names) {
+    std::optional<quant::Encoded> codes = source.codes(name);
+    weights.tensors.emplace(name, codes ? quant::decode(*codes) : source.take(name, at::kFloat));
+    if (codes)
+      weights.encoded.emplace(name, std::move(*codes));
+    if (source.merged(name))
+      weights.merged.push_back(name);
   }
+  weights.activations = source.activations();
   return weights;
+}
+
+Weights read_weights(const CheckpointInfo& info) {
+  const auto source = open_weights(info, Decoder(info.config, at::kFloat).parameters());
+  std::vector<std::string> names = source->names();
+  if (info.config.tied)
+    std::erase(names, "lm_head.weight");
+  return read_all(*source, names);
 }
 
 Decoder load_decoder(const CheckpointInfo& info, at::ScalarType compute_dtype) {
   Decoder decoder(info.config, compute_dtype);
-  Activations activations;
-  const auto source = open_weights(info, activations);
   const std::vector<Parameter> parameters = decoder.parameters();
-  check_complete(parameters, *source, info.config.tied);
+  const auto source = open_weights(info, parameters);
   for (const Parameter& p : parameters)
     *p.value = source->take(p.name, p.matrix ? compute_dtype : at::kFloat);
-  attach_activations(decoder, activations, info.path.string());
+  attach_activations(decoder, source->activations(), info.path.string());
   return decoder;
 }
 
@@ -116,10 +119,8 @@ Decoder load_packed_decoder(const CheckpointInfo& info,
                             at::ScalarType compute_dtype,
                             const quant::Plan& plan) {
   Decoder decoder(info.config, compute_dtype);
-  Activations activations;
-  const auto source = open_weights(info, activations);
   const std::vector<Parameter> parameters = decoder.parameters();
-  check_complete(parameters, *source, info.config.tied);
+  const auto source = open_weights(info, parameters);
   std::map<const Tensor*, quant::Linear*> linears;
   for (quant::Linear* linear : decoder.linears())
     linears[&linear->weight] = linear;
@@ -135,7 +136,7 @@ Decoder load_packed_decoder(const CheckpointInfo& info,
     linear->second->weight = at::empty({0, w.size(1)}, compute_dtype);
     linear->second->adapter = std::make_shared<quant::Packed>(quantizer->encode(w));
   }
-  attach_activations(decoder, activations, info.path.string());
+  attach_activations(decoder, source->activations(), info.path.string());
   return decoder;
 }
 
@@ -151,10 +152,8 @@ int64_t weight_bytes(Decoder& decoder) {
 
 Tensor load_head(const CheckpointInfo& info, at::ScalarType dtype) {
   Decoder shapes(info.config, dtype);
-  Activations ignored;  // the head's input is never rounded
-  const auto source = open_weights(info, ignored);
   const std::vector<Parameter> parameters = shapes.parameters();
-  check_complete(parameters, *source, info.config.tied);
+  const auto source = open_weights(info, parameters);
   const auto head = std::find_if(parameters.begin(), parameters.end(), [&](const Parameter& p) {
     return p.value == &shapes.head_linear().weight;
   });

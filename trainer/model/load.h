@@ -44,9 +44,9 @@ struct Weights {
 Weights read_weights(const CheckpointInfo& info);
 
 /// Opens, reads and builds in one call, activation quantizers included, tensor by tensor: beside
-/// the model never more is in memory than one tensor's part of the mapped file (runs and exports:
-/// their weights in fp32). Every expected tensor must be there with its shape; a missing, misshapen
-/// or unexpected one is named with the file.
+/// the model never more is in memory than one shard's mapping (tests/model/load_memory_test.cpp).
+/// Every expected tensor must be there with its shape; a missing, misshapen or unexpected one is
+/// named with the file.
 Decoder load_decoder(const CheckpointInfo& info, at::ScalarType compute_dtype);
 
 }  // namespace sterna::model

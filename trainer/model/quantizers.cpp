@@ -33,58 +33,49 @@ std::string quantizer_tensor(const std::string& parameter, const std::string& na
 
 StoredQuantizers::StoredQuantizers(const std::filesystem::path& checkpoint,
                                    const Manifest& manifest)
-    : checkpoint_(checkpoint),
-      learned_(read_kind(checkpoint, manifest, "quant")),
-      buffers_(read_kind(checkpoint, manifest, "buffer")) {}
+    : tensors_(checkpoint, manifest) {}
 
-void StoredQuantizers::take(const Named& values) {
-  for (const auto& [name, value] : values) {
-    for (Named* kind : {&learned_, &buffers_})
-      if (const auto found = kind->find(name); found != kind->end())
-        found->second = value;
-  }
-}
-
-const Tensor& StoredQuantizers::need(const Named& tensors, const std::string& name) const {
-  const auto found = tensors.find(name);
-  if (found == tensors.end())
-    throw io::FileError(checkpoint_.string() + ": " + name +
+Tensor StoredQuantizers::need(const std::string& kind, const std::string& name) const {
+  const CheckpointTensor* found = tensors_.find(kind, name);
+  if (found == nullptr)
+    throw io::FileError(tensors_.checkpoint().string() + ": " + name +
                         " is absent, though the recipe's quantizer has it: was the model or "
                         "[quant] changed since?");
-  return found->second;
+  const CheckpointTensor* average = averages_ ? tensors_.find("ema", name) : nullptr;
+  return tensors_.read(average == nullptr ? *found : *average);
 }
 
 void StoredQuantizers::restore(quant::Quantizer& quantizer,
                                const std::string& parameter,
                                const Tensor& master) const {
   quantizer.allocate(master);
-  const auto fill = [&](const std::vector<quant::NamedTensor>& targets, const Named& stored) {
+  const auto fill = [&](const std::vector<quant::NamedTensor>& targets, const char* kind) {
     for (const quant::NamedTensor& each : targets) {
       const std::string name = quantizer_tensor(parameter, each.name);
-      const Tensor& value = need(stored, name);
+      const Tensor value = need(kind, name);
       if (value.sizes() != each.tensor.sizes())
-        throw io::FileError(checkpoint_.string() + ": " + name +
+        throw io::FileError(tensors_.checkpoint().string() + ": " + name +
                             " has another shape than the recipe's quantizer gives it: was the "
                             "model or [quant] changed since?");
       Tensor(each.tensor).copy_(value);
     }
   };
-  fill(quantizer.parameters(), learned_);
-  fill(quantizer.buffers(), buffers_);
+  fill(quantizer.parameters(), "quant");
+  fill(quantizer.buffers(), "buffer");
 }
 
 void StoredQuantizers::require_scales(const quant::Encoded& encoded,
                                       const std::string& parameter) const {
   const auto equal = [&](const Tensor& computed, const char* name) {
-    return at::equal(computed, need(buffers_, quantizer_tensor(parameter, name)));
+    return at::equal(computed, need("buffer", quantizer_tensor(parameter, name)));
   };
   const bool scales =
       equal(encoded.scales, kScalesInUse) &&
       (!encoded.scales_below.defined() || equal(encoded.scales_below, kScalesBelowInUse));
   const bool zeros = !encoded.zeros.defined() || equal(encoded.zeros, kZerosInUse);
   if (!scales || !zeros)
-    throw io::FileError(checkpoint_.string() + ": " + parameter + ": this program computes other " +
-                        (scales ? "zero points" : "scales") +
+    throw io::FileError(tensors_.checkpoint().string() + ": " + parameter +
+                        ": this program computes other " + (scales ? "zero points" : "scales") +
                         " than the one that trained it stored; use the version that the manifest "
                         "names");
 }

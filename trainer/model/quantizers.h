@@ -1,14 +1,13 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "quant/plan.h"
+#include "trainer/model/checkpoint_tensors.h"
 #include "trainer/model/decoder.h"
-#include "trainer/model/run_checkpoint.h"
 
 namespace sterna::model {
 
@@ -33,13 +32,13 @@ constexpr const char* kScalesInUse = "scales_in_use";
 constexpr const char* kScalesBelowInUse = "scales_below_in_use";
 constexpr const char* kZerosInUse = "zeros_in_use";
 
-/// What the quantizers of a run's checkpoint had learned.
+/// What the quantizers of a run's checkpoint had learned, read as it is asked for.
 class StoredQuantizers {
  public:
   StoredQuantizers(const std::filesystem::path& checkpoint, const Manifest& manifest);
 
-  /// Puts other values in place of those of the same names: the averages of a checkpoint.
-  void take(const std::map<std::string, Tensor>& values);
+  /// Reads the checkpoint's averages in place of what has the same name.
+  void use_averages() { averages_ = true; }
 
   /// Makes a new quantizer what it was when the checkpoint was written; nothing is searched.
   /// @param master  fp32 [N, K]; only its shape counts
@@ -52,12 +51,10 @@ class StoredQuantizers {
   void require_scales(const quant::Encoded& encoded, const std::string& parameter) const;
 
  private:
-  using Named = std::map<std::string, Tensor>;
-  const Tensor& need(const Named& tensors, const std::string& name) const;
+  Tensor need(const std::string& kind, const std::string& name) const;
 
-  std::filesystem::path checkpoint_;
-  Named learned_;
-  Named buffers_;
+  CheckpointTensors tensors_;
+  bool averages_ = false;
 };
 
 }  // namespace sterna::model

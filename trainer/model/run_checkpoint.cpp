@@ -6,14 +6,12 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <cstring>
 #include <set>
 
 #include <nlohmann/json.hpp>
 
 #include "trainer/io/atomic_file.h"
 #include "trainer/io/json.h"
-#include "trainer/io/safetensors.h"
 #include "trainer/io/sha256.h"
 
 namespace sterna::model {
@@ -209,78 +207,6 @@ fs::path newest_checkpoint(const fs::path& run, std::vector<std::string>& torn) 
     }
   }
   return {};
-}
-
-namespace {
-
-/// The files of a checkpoint, each opened once.
-class Shards {
- public:
-  explicit Shards(const fs::path& checkpoint) : checkpoint_(checkpoint) {}
-
-  /// A tensor by its slices. Nothing is allocated before the files are known to hold all of it.
-  Tensor read(const CheckpointTensor& listed) {
-    const uint64_t bytes = bytes_of(listed);
-    const int64_t rows = listed.shape.empty() ? 1 : listed.shape[0];
-    const uint64_t row_bytes = bytes / static_cast<uint64_t>(std::max<int64_t>(rows, 1));
-    int64_t next = 0;
-    for (const auto& slice : listed.slices) {
-      const io::TensorView& view = part(listed, slice);
-      const bool follows = slice.begin == next && slice.end >= next && slice.end <= rows;
-      const auto wanted = follows ? static_cast<uint64_t>(slice.end - slice.begin) : 0;
-      if (!follows || view.dtype != io::Dtype::kF32 || view.bytes.size() != wanted * row_bytes)
-        throw io::FileError((checkpoint_ / slice.file).string() + ": " + listed.name +
-                            " does not have the rows that the manifest gives it");
-      next = slice.end;
-    }
-    if (next != rows)
-      throw io::FileError((checkpoint_ / kManifest).string() + ": rows of " + listed.name +
-                          " are missing behind row " + std::to_string(next));
-    Tensor whole = at::empty(listed.shape, at::kFloat);
-    auto* to = static_cast<char*>(whole.data_ptr());
-    for (const auto& slice : listed.slices) {
-      const io::TensorView& view = part(listed, slice);
-      if (!view.bytes.empty())
-        std::memcpy(to + static_cast<uint64_t>(slice.begin) * row_bytes,
-                    view.bytes.data(),
-                    view.bytes.size());
-    }
-    return whole;
-  }
-
- private:
-  uint64_t bytes_of(const CheckpointTensor& listed) const {
-    try {
-      return io::bytes_of(io::Dtype::kF32, io::elements_of(listed.shape));
-    } catch (const io::FileError& error) {
-      throw io::FileError((checkpoint_ / kManifest).string() + ": " + listed.name + ": " +
-                          error.what());
-    }
-  }
-
-  const io::TensorView& part(const CheckpointTensor& listed, const CheckpointTensor::Slice& slice) {
-    auto& file = files_[slice.file];
-    if (!file)
-      file = io::open_safetensors(checkpoint_ / slice.file);
-    return file->at(listed.name);
-  }
-
-  fs::path checkpoint_;
-  std::map<std::string, std::unique_ptr<io::TensorFile>> files_;
-};
-
-}  // namespace
-
-std::map<std::string, Tensor> read_kind(const fs::path& checkpoint,
-                                        const Manifest& manifest,
-                                        const std::string& kind) {
-  std::map<std::string, Tensor> result;
-  Shards shards(checkpoint);
-  for (const CheckpointTensor& listed : manifest.tensors) {
-    if (listed.kind == kind)
-      result.emplace(listed.name, shards.read(listed));
-  }
-  return result;
 }
 
 }  // namespace sterna::model

@@ -62,11 +62,7 @@ int64_t step_of_plan(const Manifest& manifest);
 /// In `state`: 1 where the tensors of kind "ema" are the run's result, not its masters.
 constexpr const char* kUsesAverage = "uses_ema";
 
-/// The student as it is evaluated and exported: quantized matrices encoded by the recipe's
-/// quantizers with their stored tensors, in `encoded`, and de-quantised, in `tensors`.
-Weights read_run_weights(const CheckpointInfo& info);
-
-/// Values of one listed tensor as fp32 tensors, by (kind, name).
+/// Every tensor of one kind, fp32 by name.
 std::map<std::string, Tensor> read_kind(const std::filesystem::path& checkpoint,
                                         const Manifest& manifest,
                                         const std::string& kind);

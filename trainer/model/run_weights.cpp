@@ -1,7 +1,8 @@
+// The student of a run's checkpoint, one matrix after the other.
 #include "trainer/model/activations.h"
 #include "trainer/model/adapters.h"
 #include "trainer/model/quantizers.h"
-#include "trainer/model/run_checkpoint.h"
+#include "trainer/model/weight_source.h"
 
 namespace sterna::model {
 
@@ -11,58 +12,110 @@ int64_t step_of_plan(const Manifest& manifest) {
 
 namespace {
 
-Activations activations_of(const Manifest& manifest,
-                           const std::filesystem::path& checkpoint,
-                           Decoder& shapes) {
-  const std::string origin = (checkpoint / "manifest.json").string();
-  Activations activations{act_recipe(manifest.recipe, origin), {}};
-  if (activations.recipe.empty())
+namespace fs = std::filesystem;
+
+class RunWeights final : public WeightSource {
+ public:
+  explicit RunWeights(const CheckpointInfo& info)
+      : manifest_(read_manifest(info.path)),
+        origin_((info.path / "manifest.json").string()),
+        tensors_(info.path, manifest_),
+        stored_(info.path, manifest_),
+        shapes_(info.config, at::kFloat) {
+    recipes::Recipe recipe = recipes::Recipe::parse(manifest_.recipe, origin_);
+    plan_ = quant::Plan::read(recipe.section("quant")).at(step_of_plan(manifest_));
+    const auto averaged = manifest_.state.find(kUsesAverage);
+    averaged_ = averaged != manifest_.state.end() && averaged->second != 0;
+    if (averaged_)
+      stored_.use_averages();
+    attach_adapters(shapes_, quant::AdapterPlan::read(recipe.section("adapter")));
+    for (const Parameter& parameter : shapes_.parameters())
+      parameters_.emplace(parameter.name, parameter);
+    for (quant::Linear* linear : shapes_.linears())
+      if (linear->adapter)
+        adapted_.emplace(linear->name + ".weight", linear);
+  }
+
+  std::vector<std::string> names() const override {
+    std::vector<std::string> all = tensors_.names("master");
+    std::erase_if(all, [&](const std::string& name) {
+      const auto found = parameters_.find(name);
+      return found != parameters_.end() && found->second.adapter;
+    });
+    return all;
+  }
+
+  std::vector<int64_t> shape(const std::string& name) const override { return master(name).shape; }
+
+  Tensor take(const std::string& name, at::ScalarType dtype) override {
+    const at::NoGradGuard no_grad;
+    const std::optional<quant::Encoded> encoded = encode(name);
+    if (!merged(name))
+      return encoded ? quant::decode(*encoded, dtype) : read(name).to(dtype);
+    const Tensor value = encoded ? quant::decode(*encoded) : read(name);
+    const auto matrix = [&](const std::string& each) { return read(each); };
+    return (value + learned_delta(*adapted_.at(name), matrix)).to(dtype);
+  }
+
+  std::optional<quant::Encoded> codes(const std::string& name) override {
+    const at::NoGradGuard no_grad;
+    return merged(name) ? std::nullopt : encode(name);
+  }
+
+  bool merged(const std::string& name) const override { return adapted_.contains(name); }
+
+  Activations activations() override {
+    Activations activations{act_recipe(manifest_.recipe, origin_), {}};
+    if (activations.recipe.empty())
+      return activations;
+    activations.state = read_kind(tensors_.checkpoint(), manifest_, "buffer");
+    attach_activations(shapes_, activations, origin_);
+    activations.state = act_state(shapes_);
     return activations;
-  activations.state = read_kind(checkpoint, manifest, "buffer");
-  attach_activations(shapes, activations, origin);
-  activations.state = act_state(shapes);
-  return activations;
-}
+  }
+
+  fs::path path() const override { return tensors_.checkpoint(); }
+
+ private:
+  const CheckpointTensor& master(const std::string& name) const {
+    const CheckpointTensor* found = tensors_.find("master", name);
+    if (found == nullptr)
+      throw io::FileError(origin_ + ": lists no master of " + name + "; use another checkpoint");
+    return *found;
+  }
+
+  Tensor read(const std::string& name) const {
+    const CheckpointTensor& own = master(name);
+    const CheckpointTensor* average = averaged_ ? tensors_.find("ema", name) : nullptr;
+    return tensors_.read(average == nullptr ? own : *average);
+  }
+
+  std::optional<quant::Encoded> encode(const std::string& name) const {
+    const auto quantizer = build_quantizer(plan_, parameters_.at(name));
+    if (!quantizer)
+      return std::nullopt;
+    const Tensor value = read(name);
+    stored_.restore(*quantizer, name, value);
+    quant::Encoded encoded = quantizer->encode(value);
+    stored_.require_scales(encoded, name);
+    return encoded;
+  }
+
+  Manifest manifest_;
+  std::string origin_;
+  CheckpointTensors tensors_;
+  StoredQuantizers stored_;
+  Decoder shapes_;  // without weights
+  quant::Plan plan_;
+  bool averaged_ = false;
+  std::map<std::string, Parameter> parameters_;    // of shapes_
+  std::map<std::string, quant::Linear*> adapted_;  // weights that an adapter is merged into
+};
 
 }  // namespace
 
-Weights read_run_weights(const CheckpointInfo& info) {
-  const at::NoGradGuard no_grad;
-  const std::filesystem::path& checkpoint = info.path;
-  const Manifest manifest = read_manifest(checkpoint);
-  recipes::Recipe recipe =
-      recipes::Recipe::parse(manifest.recipe, (checkpoint / "manifest.json").string());
-  const quant::Plan plan = quant::Plan::read(recipe.section("quant")).at(step_of_plan(manifest));
-  Decoder shapes(info.config, at::kFloat);
-  StoredQuantizers stored(checkpoint, manifest);
-  Weights weights;
-  weights.tensors = read_kind(checkpoint, manifest, "master");
-  if (manifest.state.contains(kUsesAverage) && manifest.state.at(kUsesAverage) != 0) {
-    const std::map<std::string, Tensor> average = read_kind(checkpoint, manifest, "ema");
-    stored.take(average);
-    for (auto& [name, value] : weights.tensors)
-      if (const auto found = average.find(name); found != average.end())
-        value = found->second;
-  }
-  for (const Parameter& parameter : shapes.parameters()) {
-    const auto quantizer = build_quantizer(plan, parameter);
-    if (!quantizer)
-      continue;
-    const auto found = weights.tensors.find(parameter.name);
-    if (found == weights.tensors.end())
-      throw io::FileError((checkpoint / "manifest.json").string() + ": lists no master of " +
-                          parameter.name + "; use another checkpoint");
-    Tensor& value = found->second;
-    stored.restore(*quantizer, parameter.name, value);
-    quant::Encoded encoded = quantizer->encode(value);
-    stored.require_scales(encoded, parameter.name);
-    value = quant::decode(encoded);
-    weights.encoded.emplace(parameter.name, std::move(encoded));
-  }
-  weights.activations = activations_of(manifest, checkpoint, shapes);
-  attach_adapters(shapes, quant::AdapterPlan::read(recipe.section("adapter")));
-  merge_adapters(shapes, weights);
-  return weights;
+std::unique_ptr<WeightSource> open_run_weights(const CheckpointInfo& info) {
+  return std::make_unique<RunWeights>(info);
 }
 
 }  // namespace sterna::model

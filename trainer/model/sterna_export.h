@@ -42,9 +42,4 @@ struct SternaExport {
 /// @throws io::FileError  naming file, tensor and field
 SternaExport open_sterna_export(const std::filesystem::path& path);
 
-/// The weights alone: what the loader needs.
-inline Weights read_sterna_export(const std::filesystem::path& path) {
-  return open_sterna_export(path).weights;
-}
-
 }  // namespace sterna::model

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,10 +22,26 @@ class WeightSource {
   virtual std::vector<std::string> names() const = 0;
   virtual std::vector<int64_t> shape(const std::string& name) const = 0;
 
-  /// In `dtype`, rounded once; may be asked for once only. Of a file's mapping nothing is held in
-  /// memory afterwards, and beside the result never more than a piece of it.
-  /// @throws io::FileError  for values that are not finite
+  /// In `dtype`, rounded once. Of a file's mapping nothing is held in memory afterwards, and beside
+  /// the result never more than a piece of it, or, where a run has to encode its master anew, that
+  /// one master in fp32.
+  /// @throws io::FileError  for values of other programs' files that are not finite
   virtual Tensor take(const std::string& name, at::ScalarType dtype) = 0;
+
+  /// The codes whose values take() gives; nothing where the matrix has none of ours.
+  virtual std::optional<quant::Encoded> codes(const std::string& name) {
+    (void)name;
+    return std::nullopt;
+  }
+
+  /// True where a run's adapter is merged into what take() gives.
+  virtual bool merged(const std::string& name) const {
+    (void)name;
+    return false;
+  }
+
+  /// How the model that computes with them rounds what it reads.
+  virtual Activations activations() { return {}; }
 
   /// For error messages.
   virtual std::filesystem::path path() const = 0;
@@ -39,6 +56,14 @@ std::unique_ptr<WeightSource> open_hf_weights(const std::filesystem::path& folde
 std::unique_ptr<WeightSource> open_gguf_weights(const std::filesystem::path& file,
                                                 const DecoderConfig& config);
 
-std::unique_ptr<WeightSource> hold_weights(Weights weights, const std::filesystem::path& path);
+/// Layout "sterna" (sterna_export.h).
+std::unique_ptr<WeightSource> open_sterna_weights(const std::filesystem::path& folder);
+
+/// The student of a run's checkpoint as it is evaluated and exported: each matrix encoded by the
+/// recipe's quantizer with its stored tensors when it is asked for, adapters merged.
+std::unique_ptr<WeightSource> open_run_weights(const CheckpointInfo& info);
+
+/// Those that are named, in memory.
+Weights read_all(WeightSource& source, const std::vector<std::string>& names);
 
 }  // namespace sterna::model
