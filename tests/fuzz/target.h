@@ -24,11 +24,13 @@ const std::vector<Target>& targets();
 /// The one of that name. @throws std::invalid_argument  naming those that there are
 const Target& target(const std::string& name);
 
+Target chat_template_target();
 Target config_target();
 Target gguf_target();
 Target manifest_target();
 Target recipe_target();
 Target safetensors_target();
+Target sentencepiece_target();
 Target shards_target();
 Target token_cache_target();
 Target tokenizer_target();

@@ -10,11 +10,13 @@ namespace sterna::tests::fuzz {
 namespace fs = std::filesystem;
 
 const std::vector<Target>& targets() {
-  static const std::vector<Target> all = {config_target(),
+  static const std::vector<Target> all = {chat_template_target(),
+                                          config_target(),
                                           gguf_target(),
                                           manifest_target(),
                                           recipe_target(),
                                           safetensors_target(),
+                                          sentencepiece_target(),
                                           shards_target(),
                                           token_cache_target(),
                                           tokenizer_target()};

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "trainer/text/jinja_strings.h"
+#include "trainer/text/utf8.h"
 
 namespace sterna::text::jinja {
 namespace {
@@ -14,7 +15,13 @@ namespace {
 using Table = std::map<std::string, Builtin, std::less<>>;
 
 Value length(const Value& value, const Arguments&) {
-  return static_cast<int64_t>(elements(value).size());
+  if (value.is_structured())
+    return static_cast<int64_t>(value.size());
+  const std::string& text = need_text(value);
+  int64_t count = 0;
+  for (size_t at = 0; at < text.size(); ++count)
+    next_code_point(text, at);
+  return count;
 }
 
 Value join(const Value& value, const Arguments& arguments) {
@@ -23,12 +30,15 @@ Value join(const Value& value, const Arguments& arguments) {
   bool first = true;
   for (const Value& one : elements(value)) {
     out += (first ? "" : by) + to_text(one);
+    arguments.require_room(out.size());
     first = false;
   }
   return out;
 }
 
 Value edge(const Value& value, bool last) {
+  if (value.is_string() || value.is_array())
+    return item(value, last ? -1 : 0);
   const std::vector<Value> all = elements(value);
   return all.empty() ? undefined() : last ? all.back() : all.front();
 }
@@ -71,8 +81,15 @@ Value fallback(const Value& value, const Arguments& arguments) {
 }
 
 Value integer(const Value& value, const Arguments& arguments) {
+  if (value.is_number_integer()) {
+    return value;
+  }
   if (value.is_number()) {
-    return static_cast<int64_t>(value.get<double>());
+    const double number = value.get<double>();
+    constexpr double kEnd = 9223372036854775808.0;  // 2^63
+    if (!(number > -kEnd && number < kEnd))
+      throw std::invalid_argument("the number does not fit an integer");
+    return static_cast<int64_t>(number);
   }
   try {
     return static_cast<int64_t>(std::stoll(need_text(value)));
@@ -83,7 +100,9 @@ Value integer(const Value& value, const Arguments& arguments) {
 
 Value json_text(const Value& value, const Arguments& arguments) {
   const Value indent = arguments.get(0, "indent", Value());
-  return to_json(value, indent.is_number_integer() ? std::clamp(indent.get<int>(), 0, 16) : -1);
+  const int64_t spaces =
+      indent.is_number_integer() ? std::clamp<int64_t>(need_integer(indent), 0, 16) : -1;
+  return to_json(value, static_cast<int>(spaces), arguments);
 }
 
 // selectattr("role", "equalto", "user"); without a test the attribute counts as it is.
@@ -117,8 +136,10 @@ Value mapped(const Value& value, const Arguments& arguments) {
   if (attribute.is_null() && filter == nullptr) {
     throw std::invalid_argument("map needs a filter that is supported, or attribute=");
   }
+  Arguments rest;
+  rest.most = arguments.most;
   for (const Value& one : elements(value)) {
-    out.push_back(filter != nullptr ? (*filter)(one, {}) : item(one, attribute));
+    out.push_back(filter != nullptr ? (*filter)(one, rest) : item(one, attribute));
   }
   return out;
 }
@@ -192,6 +213,11 @@ Value Arguments::get(size_t place, const std::string& name, Value fallback_value
   }
   const auto found = named.find(name);
   return found == named.end() ? std::move(fallback_value) : found->second;
+}
+
+void Arguments::require_room(size_t bytes) const {
+  if (bytes > most)
+    throw std::invalid_argument("the result is too large for a chat");
 }
 
 const Builtin* find_filter(std::string_view name) {

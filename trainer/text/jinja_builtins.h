@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <string>
@@ -14,6 +15,10 @@ namespace sterna::text::jinja {
 struct Arguments {
   std::vector<Value> values;
   std::map<std::string, Value> named;
+  size_t most = SIZE_MAX;  ///< bytes that the result may take, roughly
+
+  /// @throws std::invalid_argument  where a result would become larger
+  void require_room(size_t bytes) const;
 
   /// The argument at `place` or called `name`; `fallback` where neither is given.
   Value get(size_t place, const std::string& name, Value fallback) const;
@@ -36,8 +41,10 @@ bool contains(const Value& whole, const Value& part);
 Value item(const Value& object, const Value& key);
 Value slice(const Value& whole, const Value& begin, const Value& end, const Value& step);
 /// As json.dumps(ensure_ascii=False, indent=...); a negative indent is none.
-std::string to_json(const Value& value, int indent, int depth = 0);
-/// What a `for` runs over: elements, keys or characters.
+std::string to_json(const Value& value, int indent, const Arguments& room, int depth = 0);
+/// @throws std::invalid_argument  unless it is one
+int64_t need_integer(const Value& value);
+/// What a `for` runs over: elements, keys or characters, of which there are 10,000 at most.
 std::vector<Value> elements(const Value& value);
 
 }  // namespace sterna::text::jinja

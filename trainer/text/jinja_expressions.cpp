@@ -260,10 +260,10 @@ ExpressionPtr ExpressionParser::subscript(ExpressionPtr object, size_t offset) {
   std::vector<ExpressionPtr> parts(1);
   bool slice = false;
   while (!op("]")) {
-    if (skip_op(":")) {
+    if (parts.size() < 3 && skip_op(":")) {
       slice = true;
       parts.emplace_back();
-    } else if (parts.back() == nullptr && parts.size() <= 3) {
+    } else if (parts.back() == nullptr && !op(":")) {
       parts.back() = expression();
     } else {
       refuse("expected ']'" + found());

@@ -30,20 +30,17 @@ Value arithmetic(const std::string& sign, const Value& left, const Value& right)
   }
   const auto a = left.get<int64_t>();
   const auto b = right.get<int64_t>();
-  int64_t result = 0;
-  bool overflow = false;
   if (divides) {
-    overflow = b == -1;  // INT64_MIN / -1; every other a gives -a and 0
-    const int64_t rest = overflow ? 0 : ((a % b) + b) % b;
-    result = sign == "%" ? rest : overflow ? 0 : (a - rest) / b;
-    if (overflow && sign == "//") {
-      return arithmetic("*", left, -1);
+    if (b == -1) {  // INT64_MIN / -1 overflows
+      return sign == "%" ? Value(0) : arithmetic("*", left, -1);
     }
-    return result;
+    const bool below = a % b != 0 && (a % b < 0) != (b < 0);  // Python rounds down
+    return sign == "%" ? a % b + (below ? b : 0) : a / b - (below ? 1 : 0);
   }
-  overflow = sign == "+"   ? __builtin_add_overflow(a, b, &result)
-             : sign == "-" ? __builtin_sub_overflow(a, b, &result)
-                           : __builtin_mul_overflow(a, b, &result);
+  int64_t result = 0;
+  const bool overflow = sign == "+"   ? __builtin_add_overflow(a, b, &result)
+                        : sign == "-" ? __builtin_sub_overflow(a, b, &result)
+                                      : __builtin_mul_overflow(a, b, &result);
   if (overflow) {
     throw std::invalid_argument("the result of '" + sign + "' is too large");
   }
@@ -90,18 +87,20 @@ Value operate(const std::string& sign, const Value& left, const Value& right) {
 
 Value range(const Arguments& given) {
   const bool one = given.values.size() == 1;
-  const auto begin = one ? int64_t{0} : given.get(0, "start", 0).get<int64_t>();
-  const auto end = given.get(one ? 0 : 1, "stop", 0).get<int64_t>();
-  const auto step = given.get(2, "step", 1).get<int64_t>();
+  const int64_t begin = one ? 0 : need_integer(given.get(0, "start", 0));
+  const int64_t end = need_integer(given.get(one ? 0 : 1, "stop", 0));
+  const int64_t step = need_integer(given.get(2, "step", 1));
   Value made = Value::array();
   if (step == 0) {
     throw std::invalid_argument("the step of a range is 0");
   }
-  for (int64_t i = begin; step > 0 ? i < end : i > end; i += step) {
+  bool more = true;
+  for (int64_t i = begin; more && (step > 0 ? i < end : i > end);) {
     if (std::ssize(made) >= kMostRange) {
       throw std::invalid_argument("the range is too long");
     }
     made.push_back(i);
+    more = !__builtin_add_overflow(i, step, &i);
   }
   return made;
 }

@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "trainer/text/jinja_expressions.h"
+#include "trainer/text/utf8.h"
 
 namespace sterna::text::jinja {
 namespace {
@@ -181,6 +182,9 @@ class Parser : public ExpressionParser {
 }  // namespace
 
 Template parse(const std::string& source) {
+  if (!is_utf8(source)) {
+    throw TemplateError("chat template: not UTF-8 text; write or fetch the file again");
+  }
   Template made{source, {}};
   made.body = Parser(made.source).whole();
   return made;

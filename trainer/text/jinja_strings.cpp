@@ -10,6 +10,10 @@
 namespace sterna::text::jinja {
 namespace {
 
+constexpr size_t kOfPart = 48;  // bytes of a value that is a text, without its characters
+
+constexpr size_t kMostOfASet = 1000;
+
 bool in_set(char32_t c, const Value& set) {
   if (!set.is_string()) {
     return is_space(c) || (c >= 0x1C && c <= 0x1F);
@@ -22,6 +26,9 @@ bool in_set(char32_t c, const Value& set) {
 Value strip(const Value& value, const Arguments& arguments, bool left, bool right) {
   const std::string& text = need_text(value);
   const Value set = arguments.get(0, "chars", Value());
+  if (set.is_string() && set.get_ref<const std::string&>().size() > kMostOfASet) {
+    throw std::invalid_argument("expected a few characters to strip");
+  }
   size_t begin = text.size();
   size_t end = 0;
   for (size_t at = 0; at < text.size();) {
@@ -102,13 +109,16 @@ Value replaced(const Value& value, const Arguments& arguments) {
   if (from.empty()) {
     throw std::invalid_argument("replace of an empty string is not supported");
   }
+  size_t found = 0;
+  for (size_t at = text.find(from); at != text.npos; at = text.find(from, at + from.size()))
+    arguments.require_room(text.size() + ++found * to.size());
   return replace_all(text, from, to);
 }
 
 Value split(const Value& value, const Arguments& arguments) {
   const std::string& text = need_text(value);
   const Value separator = arguments.get(0, "sep", Value());
-  const auto most = arguments.get(1, "maxsplit", -1).get<int64_t>();
+  const int64_t most = need_integer(arguments.get(1, "maxsplit", -1));
   Value out = Value::array();
   if (!separator.is_string()) {
     std::string word;
@@ -119,6 +129,7 @@ Value split(const Value& value, const Arguments& arguments) {
         word.append(text, begin, at - begin);
       } else if (!word.empty()) {
         out.push_back(word);
+        arguments.require_room(kOfPart * out.size());
         word.clear();
       }
     }
@@ -132,6 +143,7 @@ Value split(const Value& value, const Arguments& arguments) {
   for (size_t at = text.find(by); at != text.npos && static_cast<int64_t>(out.size()) != most;
        at = text.find(by, begin)) {
     out.push_back(text.substr(begin, at - begin));
+    arguments.require_room(kOfPart * out.size());
     begin = at + by.size();
   }
   out.push_back(text.substr(begin));

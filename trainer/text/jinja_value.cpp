@@ -10,14 +10,28 @@
 namespace sterna::text::jinja {
 namespace {
 
+constexpr size_t kMostCharacters = 10000;  // each a value of its own
+
 std::vector<std::string> characters(const std::string& text) {
   std::vector<std::string> out;
   for (size_t at = 0; at < text.size();) {
     const size_t begin = at;
     next_code_point(text, at);
     out.push_back(text.substr(begin, at - begin));
+    if (out.size() > kMostCharacters)
+      throw std::invalid_argument("the text is too long to be taken apart");
   }
   return out;
+}
+
+/// Where each character begins, and the end.
+std::vector<size_t> bounds_of(const std::string& text) {
+  std::vector<size_t> bounds = {0};
+  for (size_t at = 0; at < text.size();) {
+    next_code_point(text, at);
+    bounds.push_back(at);
+  }
+  return bounds;
 }
 
 std::string real_text(double value) {
@@ -114,19 +128,27 @@ Value item(const Value& object, const Value& key) {
   if (!key.is_number_integer() || !(object.is_array() || object.is_string())) {
     return undefined();
   }
-  const std::vector<Value> all = elements(object);
-  const auto size = static_cast<int64_t>(all.size());
+  const std::vector<size_t> bounds =
+      object.is_string() ? bounds_of(object.get_ref<const std::string&>()) : std::vector<size_t>();
+  const int64_t size = object.is_string() ? std::ssize(bounds) - 1 : std::ssize(object);
   const auto given = key.get<int64_t>();
   const int64_t index = given < 0 ? given + size : given;
-  return index < 0 || index >= size ? undefined() : all[static_cast<size_t>(index)];
+  if (index < 0 || index >= size) {
+    return undefined();
+  }
+  const auto at = static_cast<size_t>(index);
+  return object.is_array() ? object[at]
+                           : Value(object.get_ref<const std::string&>().substr(
+                                 bounds[at], bounds[at + 1] - bounds[at]));
 }
 
 Value slice(const Value& whole, const Value& begin, const Value& end, const Value& step) {
   if (!whole.is_array() && !whole.is_string()) {
     throw std::invalid_argument("only a list or a string has slices");
   }
-  const std::vector<Value> all = elements(whole);
-  const auto size = static_cast<int64_t>(all.size());
+  const std::vector<size_t> bounds =
+      whole.is_string() ? bounds_of(whole.get_ref<const std::string&>()) : std::vector<size_t>();
+  const int64_t size = whole.is_string() ? std::ssize(bounds) - 1 : std::ssize(whole);
   const int64_t stride = step.is_number_integer() ? step.get<int64_t>() : 1;
   if (stride == 0) {
     throw std::invalid_argument("the step of a slice is 0");
@@ -144,18 +166,27 @@ Value slice(const Value& whole, const Value& begin, const Value& end, const Valu
   const int64_t to = bound(end, stride > 0 ? high : low);
   Value list = Value::array();
   std::string text;
-  for (int64_t i = from; stride > 0 ? i < to : i > to; i += stride) {
-    const Value& one = all[static_cast<size_t>(i)];
+  bool more = true;
+  for (int64_t i = from; more && (stride > 0 ? i < to : i > to);) {
+    const auto at = static_cast<size_t>(i);
     if (whole.is_string()) {
-      text += one.get<std::string>();
+      text.append(whole.get_ref<const std::string&>(), bounds[at], bounds[at + 1] - bounds[at]);
     } else {
-      list.push_back(one);
+      list.push_back(whole[at]);
     }
+    more = !__builtin_add_overflow(i, stride, &i);
   }
   return whole.is_string() ? Value(text) : list;
 }
 
-std::string to_json(const Value& value, int indent, int depth) {
+int64_t need_integer(const Value& value) {
+  if (!value.is_number_integer()) {
+    throw std::invalid_argument("expected an integer");
+  }
+  return value.get<int64_t>();
+}
+
+std::string to_json(const Value& value, int indent, const Arguments& room, int depth) {
   if (value.is_number_float()) {
     return real_text(value.get<double>());
   }
@@ -173,7 +204,8 @@ std::string to_json(const Value& value, int indent, int depth) {
     out += out.empty() ? "" : indent < 0 ? ", " : ",";
     out += line_break(indent, depth + 1);
     out += value.is_object() ? Value(key).dump() + ": " : "";
-    out += to_json(one, indent, depth + 1);
+    out += to_json(one, indent, room, depth + 1);
+    room.require_room(out.size());
   }
   out += line_break(indent, depth);
   return value.is_array() ? "[" + out + "]" : "{" + out + "}";

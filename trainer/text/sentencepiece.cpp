@@ -27,12 +27,22 @@ void check(const sentencepiece::util::Status& status) {
   }
 }
 
+/// @return  what is wrong with the model, empty where nothing is
+std::string load(SentencePieceProcessor& model, const std::string& bytes) {
+  try {
+    const auto status = model.LoadFromSerializedProto(bytes);
+    return status.ok() ? "" : status.ToString();
+  } catch (const std::exception& error) {  // of the tries that it builds
+    return error.what();
+  }
+}
+
 class SentencePiece final : public Tokenizer {
  public:
   explicit SentencePiece(const std::filesystem::path& file) {
     const std::string bytes = io::read_text(file);
-    if (const auto status = model_.LoadFromSerializedProto(bytes); !status.ok()) {
-      throw recipes::UserError(file.string() + ": not a SentencePiece model: " + status.ToString());
+    if (const std::string why = load(model_, bytes); !why.empty()) {
+      throw recipes::UserError(file.string() + ": not a SentencePiece model: " + why);
     }
     fingerprint_ = io::sha256_hex(std::as_bytes(std::span(bytes)));
     Settings own;
