@@ -2,11 +2,10 @@
 
 #include "recipes/glob.h"
 #include "trainer/model/quantizers.h"
+#include "trainer/run/held_codes.h"
 
 namespace sterna::run {
 namespace {
-
-constexpr const char* kScale = "scale";
 
 bool frozen(const std::string& name, const std::vector<std::string>& patterns) {
   return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
@@ -24,28 +23,6 @@ void give_quantizer(Slot& slot, std::unique_ptr<quant::Quantizer> quantizer) {
   slot.soft = nullptr;
   slot.trains_quantizer = slot.free && slot.quantizer && !slot.quantizer->parameters().empty();
   slot.stale = true;
-}
-
-/// What a slot's quantizer learns and training moves, with its place among parameters().
-std::vector<std::pair<size_t, quant::NamedTensor>> moved(const Slot& slot) {
-  std::vector<std::pair<size_t, quant::NamedTensor>> result;
-  const std::vector<quant::NamedTensor> learned = slot.quantizer->parameters();
-  for (size_t i = 0; i < learned.size(); ++i)
-    if (!slot.held || learned[i].name == kScale)
-      result.emplace_back(i, learned[i]);
-  return result;
-}
-
-/// The master follows the scale; what else encode() finds of it does not count.
-void follow_scales(Slot& slot) {
-  slot.held->scales = slot.quantizer->encode(slot.master).scales;
-  quant::decode_into(*slot.held, slot.master);
-}
-
-/// Gradient of a scale whose codes are constants: sum of g (code - zero) over its weights.
-Tensor scale_gradient(const Slot& slot, const Tensor& scale) {
-  const Tensor each = (*slot.grad * slot.master).view({scale.size(0), scale.size(1), -1}).sum(-1);
-  return each.div_(slot.held->scales);
 }
 
 void materialize_one(Slot& slot) {
@@ -143,13 +120,8 @@ void Student::hold_codes() {
   for (Slot& slot : slots_) {
     slot.trains_master = false;
     slot.stale = true;
-    if (!slot.quantizer)
-      continue;
-    TORCH_CHECK(slot.quantizer->parameters().front().name == kScale,
-                slot.name,
-                ": a quantizer whose first parameter is no scale");
-    slot.held = slot.quantizer->encode(slot.master);
-    quant::decode_into(*slot.held, slot.master);
+    if (slot.quantizer)
+      run::hold_codes(slot);
   }
 }
 
@@ -247,7 +219,7 @@ std::vector<Trained> gradients(const std::vector<Slot*>& slots, const quant::Pro
       continue;
     quant::Gradients back;
     if (slot->held) {
-      back.params.push_back(scale_gradient(*slot, slot->quantizer->parameters().front().tensor));
+      back.params.push_back(scale_gradient(*slot));
     } else if (slot->quantizer) {
       back = slot->soft != nullptr ? slot->soft->soft_backward(slot->master, *slot->grad, at)
                                    : slot->quantizer->backward(slot->master, *slot->grad);

@@ -1,0 +1,38 @@
+#include "trainer/run/held_codes.h"
+
+namespace sterna::run {
+namespace {
+
+constexpr const char* kScale = "scale";
+
+}  // namespace
+
+void hold_codes(Slot& slot) {
+  TORCH_CHECK(slot.quantizer->parameters().front().name == kScale,
+              slot.name,
+              ": a quantizer whose first parameter is no scale");
+  slot.held = slot.quantizer->encode(slot.master);
+  quant::decode_into(*slot.held, slot.master);
+}
+
+void follow_scales(Slot& slot) {
+  slot.held->scales = slot.quantizer->encode(slot.master).scales;
+  quant::decode_into(*slot.held, slot.master);
+}
+
+Tensor scale_gradient(const Slot& slot) {
+  const Tensor scale = slot.quantizer->parameters().front().tensor;
+  const Tensor each = (*slot.grad * slot.master).view({scale.size(0), scale.size(1), -1}).sum(-1);
+  return each.div_(slot.held->scales);
+}
+
+std::vector<std::pair<size_t, quant::NamedTensor>> moved(const Slot& slot) {
+  std::vector<std::pair<size_t, quant::NamedTensor>> result;
+  const std::vector<quant::NamedTensor> learned = slot.quantizer->parameters();
+  for (size_t i = 0; i < learned.size(); ++i)
+    if (!slot.held || learned[i].name == kScale)
+      result.emplace_back(i, learned[i]);
+  return result;
+}
+
+}  // namespace sterna::run
