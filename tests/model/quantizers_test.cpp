@@ -104,7 +104,8 @@ class Stored : public testing::Test {
                           {static_cast<const std::byte*>(t.const_data_ptr()), t.nbytes()}});
       io::write_safetensors(folder_.path() / (kind + ".safetensors"), std::move(writes));
     }
-    return {folder_.path(), manifest_};
+    tensors_ = std::make_unique<CheckpointTensors>(folder_.path(), manifest_);
+    return StoredQuantizers(*tensors_);
   }
 
   const Tensor step_ = at::full({3, 1}, 0.25);
@@ -114,6 +115,7 @@ class Stored : public testing::Test {
  private:
   const tests::TempFolder folder_;
   Manifest manifest_;
+  std::unique_ptr<CheckpointTensors> tensors_;
   std::map<std::string, std::vector<std::pair<std::string, Tensor>>> kept_;
 };
 

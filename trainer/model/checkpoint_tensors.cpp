@@ -53,6 +53,11 @@ std::vector<std::string> CheckpointTensors::names(const std::string& kind) const
 }
 
 Tensor CheckpointTensors::read(const CheckpointTensor& listed) const {
+  const CheckpointTensor* average = averages_ ? find("ema", listed.name) : nullptr;
+  return assemble(average == nullptr ? listed : *average);
+}
+
+Tensor CheckpointTensors::assemble(const CheckpointTensor& listed) const {
   const uint64_t bytes = bytes_of_listed(listed, checkpoint_);
   const int64_t rows = listed.shape.empty() ? 1 : listed.shape[0];
   const uint64_t row_bytes = bytes / static_cast<uint64_t>(std::max<int64_t>(rows, 1));

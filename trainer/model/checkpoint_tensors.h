@@ -23,16 +23,21 @@ class CheckpointTensors {
 
   std::vector<std::string> names(const std::string& kind) const;
 
+  /// From now on read() gives a tensor's average where the checkpoint has one.
+  void use_averages() { averages_ = true; }
+
   /// fp32, by its slices; of the files' mappings nothing is held in memory afterwards. Nothing is
   /// allocated before the files are known to hold all of it.
   /// @throws io::FileError  naming the file and the rows
   Tensor read(const CheckpointTensor& listed) const;
 
  private:
+  Tensor assemble(const CheckpointTensor& listed) const;
   const io::TensorView& part(const CheckpointTensor& listed,
                              const CheckpointTensor::Slice& slice) const;
 
   std::filesystem::path checkpoint_;
+  bool averages_ = false;
   std::map<std::pair<std::string, std::string>, CheckpointTensor> listed_;  // by kind and name
   mutable std::map<std::string, std::unique_ptr<io::TensorFile>> files_;    // opened when needed
 };

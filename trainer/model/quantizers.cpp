@@ -31,18 +31,13 @@ std::string quantizer_tensor(const std::string& parameter, const std::string& na
   return parameter + ".quant." + name;
 }
 
-StoredQuantizers::StoredQuantizers(const std::filesystem::path& checkpoint,
-                                   const Manifest& manifest)
-    : tensors_(checkpoint, manifest) {}
-
 Tensor StoredQuantizers::need(const std::string& kind, const std::string& name) const {
   const CheckpointTensor* found = tensors_.find(kind, name);
   if (found == nullptr)
     throw io::FileError(tensors_.checkpoint().string() + ": " + name +
                         " is absent, though the recipe's quantizer has it: was the model or "
                         "[quant] changed since?");
-  const CheckpointTensor* average = averages_ ? tensors_.find("ema", name) : nullptr;
-  return tensors_.read(average == nullptr ? *found : *average);
+  return tensors_.read(*found);
 }
 
 void StoredQuantizers::restore(quant::Quantizer& quantizer,

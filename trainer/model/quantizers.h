@@ -35,10 +35,8 @@ constexpr const char* kZerosInUse = "zeros_in_use";
 /// What the quantizers of a run's checkpoint had learned, read as it is asked for.
 class StoredQuantizers {
  public:
-  StoredQuantizers(const std::filesystem::path& checkpoint, const Manifest& manifest);
-
-  /// Reads the checkpoint's averages in place of what has the same name.
-  void use_averages() { averages_ = true; }
+  /// @param tensors  of the checkpoint; outlive this
+  explicit StoredQuantizers(const CheckpointTensors& tensors) : tensors_(tensors) {}
 
   /// Makes a new quantizer what it was when the checkpoint was written; nothing is searched.
   /// @param master  fp32 [N, K]; only its shape counts
@@ -53,8 +51,7 @@ class StoredQuantizers {
  private:
   Tensor need(const std::string& kind, const std::string& name) const;
 
-  CheckpointTensors tensors_;
-  bool averages_ = false;
+  const CheckpointTensors& tensors_;
 };
 
 }  // namespace sterna::model

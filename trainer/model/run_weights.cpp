@@ -20,14 +20,13 @@ class RunWeights final : public WeightSource {
       : manifest_(read_manifest(info.path)),
         origin_((info.path / "manifest.json").string()),
         tensors_(info.path, manifest_),
-        stored_(info.path, manifest_),
+        stored_(tensors_),
         shapes_(info.config, at::kFloat) {
     recipes::Recipe recipe = recipes::Recipe::parse(manifest_.recipe, origin_);
     plan_ = quant::Plan::read(recipe.section("quant")).at(step_of_plan(manifest_));
     const auto averaged = manifest_.state.find(kUsesAverage);
-    averaged_ = averaged != manifest_.state.end() && averaged->second != 0;
-    if (averaged_)
-      stored_.use_averages();
+    if (averaged != manifest_.state.end() && averaged->second != 0)
+      tensors_.use_averages();
     attach_adapters(shapes_, quant::AdapterPlan::read(recipe.section("adapter")));
     for (const Parameter& parameter : shapes_.parameters())
       parameters_.emplace(parameter.name, parameter);
@@ -84,11 +83,7 @@ class RunWeights final : public WeightSource {
     return *found;
   }
 
-  Tensor read(const std::string& name) const {
-    const CheckpointTensor& own = master(name);
-    const CheckpointTensor* average = averaged_ ? tensors_.find("ema", name) : nullptr;
-    return tensors_.read(average == nullptr ? own : *average);
-  }
+  Tensor read(const std::string& name) const { return tensors_.read(master(name)); }
 
   std::optional<quant::Encoded> encode(const std::string& name) const {
     const auto quantizer = build_quantizer(plan_, parameters_.at(name));
@@ -107,7 +102,6 @@ class RunWeights final : public WeightSource {
   StoredQuantizers stored_;
   Decoder shapes_;  // without weights
   quant::Plan plan_;
-  bool averaged_ = false;
   std::map<std::string, Parameter> parameters_;    // of shapes_
   std::map<std::string, quant::Linear*> adapted_;  // weights that an adapter is merged into
 };

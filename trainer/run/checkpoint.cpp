@@ -6,6 +6,7 @@
 #include "trainer/model/activations.h"
 #include "trainer/model/quantizers.h"
 #include "trainer/run/code_version.h"
+#include "trainer/run/held_codes.h"
 
 namespace sterna::run {
 namespace {
@@ -65,11 +66,8 @@ Named averages_of(Student& student, Average* average) {
     result = scales_in_use(student);
     // Held codes are those of the masters of these scales, not of the live ones.
     for (const Slot& slot : student.slots())
-      if (slot.held) {
-        quant::Encoded encoded = *slot.held;
-        encoded.scales = slot.quantizer->encode(slot.master).scales;
-        result.emplace(slot.name, quant::decode(encoded));
-      }
+      if (slot.held)
+        result.emplace(slot.name, quant::decode(held_now(slot)));
   }
   result.insert(average->tensors().begin(), average->tensors().end());
   return result;
@@ -167,7 +165,8 @@ void restore_checkpoint(const fs::path& checkpoint,
                         Optimizer& optimizer) {
   const at::NoGradGuard no_grad;
   restore_masters(checkpoint, manifest, student);
-  const model::StoredQuantizers stored(checkpoint, manifest);
+  const model::CheckpointTensors tensors(checkpoint, manifest);
+  const model::StoredQuantizers stored(tensors);
   for (Slot& slot : student.slots()) {
     if (slot.quantizer)
       stored.restore(*slot.quantizer, slot.name, slot.master);

@@ -15,8 +15,14 @@ void hold_codes(Slot& slot) {
   quant::decode_into(*slot.held, slot.master);
 }
 
+quant::Encoded held_now(const Slot& slot) {
+  quant::Encoded encoded = *slot.held;
+  encoded.scales = slot.quantizer->encode(slot.master).scales;
+  return encoded;
+}
+
 void follow_scales(Slot& slot) {
-  slot.held->scales = slot.quantizer->encode(slot.master).scales;
+  slot.held = held_now(slot);
   quant::decode_into(*slot.held, slot.master);
 }
 

@@ -12,6 +12,9 @@ namespace sterna::run {
 /// Takes the codes that the slot's quantizer gives its master now; the master becomes their values.
 void hold_codes(Slot& slot);
 
+/// The held codes under the scales that the quantizer has now.
+quant::Encoded held_now(const Slot& slot);
+
 /// The master follows the scale; what else encode() finds of it does not count.
 void follow_scales(Slot& slot);
 
