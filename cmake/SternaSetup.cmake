@@ -52,4 +52,5 @@ endif()
 option(STERNA_FUZZ "Instrument for libFuzzer and define the program fuzz (clang)" OFF)
 if(STERNA_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
+  list(APPEND STERNA_COMPILE_OPTIONS -Wno-unknown-pragmas)  # GCC's ivdep
 endif()

@@ -49,8 +49,11 @@ function(sterna_library folder)
   foreach(source ${arg_SOURCES})
     # Chosen at run time (kernels/cpu.h). GCC 12 warns of its own intrinsics' undefined lanes.
     if(source MATCHES "_avx512\\.cpp$")
-      set_source_files_properties(${source} PROPERTIES
-        COMPILE_OPTIONS "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-Wno-maybe-uninitialized;-Wno-uninitialized")
+      set(options -mavx512f -mavx512bw -mavx512dq -mavx512vl)
+      if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+        list(APPEND options -Wno-maybe-uninitialized -Wno-uninitialized)
+      endif()
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${options}")
     endif()
   endforeach()
   add_library(sterna_${name} STATIC ${arg_SOURCES})

@@ -4,28 +4,30 @@
 
 #include <bit>
 
+#include "kernels/half.h"
+
 namespace sterna::kernels {
 namespace {
 
 struct Float32 {
   using Stored = float;
-  static float round(float value) { return value; }
+  static void round(float value, float& to) { to = value; }
 };
 
 struct Bfloat16 {
   using Stored = uint16_t;
-  static uint16_t round(float value) {
+  static void round(float value, uint16_t& to) {
     const uint32_t bits = std::bit_cast<uint32_t>(value);
     // Half of the last kept bit, less one where that bit is even: ties go to even.
     const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-    return static_cast<uint16_t>(nan ? 0x7fc0u : rounded);
+    to = static_cast<uint16_t>(nan ? 0x7fc0u : rounded);
   }
 };
 
 struct Float16 {
-  using Stored = _Float16;
-  static _Float16 round(float value) { return static_cast<_Float16>(value); }
+  using Stored = Half;
+  static void round(float value, Half& to) { to = static_cast<Half>(value); }
 };
 
 template <class Type>
@@ -44,7 +46,7 @@ void rows(const DequantizeShape& shape,
       const int8_t* __restrict codes = in.codes + at;
       auto* __restrict to = static_cast<typename Type::Stored*>(out) + at;
       for (int64_t i = 0; i < shape.group; ++i) {
-        to[i] = Type::round((static_cast<float>(codes[i]) - zero) * scale);
+        Type::round((static_cast<float>(codes[i]) - zero) * scale, to[i]);
       }
     }
   }

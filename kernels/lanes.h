@@ -81,9 +81,9 @@ STERNA_INLINE void for_eights(int64_t n, const Body& body) {
 template <class Fold>
 STERNA_INLINE float fold_lanes(const Float8 (&lanes)[2], const Fold& fold) {
   const Float8 eight = fold(lanes[0], lanes[1]);
-  const Float8 four = fold(eight, __builtin_shuffle(eight, Int8{4, 5, 6, 7, 0, 1, 2, 3}));
-  const Float8 two = fold(four, __builtin_shuffle(four, Int8{2, 3, 0, 1, 6, 7, 4, 5}));
-  return fold(two, __builtin_shuffle(two, Int8{1, 0, 3, 2, 5, 4, 7, 6}))[0];
+  const Float8 four = fold(eight, __builtin_shufflevector(eight, eight, 4, 5, 6, 7, 0, 1, 2, 3));
+  const Float8 two = fold(four, __builtin_shufflevector(four, four, 2, 3, 0, 1, 6, 7, 4, 5));
+  return fold(two, __builtin_shufflevector(two, two, 1, 0, 3, 2, 5, 4, 7, 6))[0];
 }
 
 STERNA_INLINE float add_lanes(const Float8 (&lanes)[2]) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/half.h"
 #include "trainer/export/tensors.h"
 
 namespace sterna::exporter {
@@ -33,7 +34,7 @@ bool encode_block(const float* values, uint8_t* out) {
     return false;
   auto* codes = reinterpret_cast<int8_t*>(out + 2);
   for (int q = 127; q >= 1; --q) {
-    const auto half = static_cast<_Float16>(amax / static_cast<float>(q));
+    const auto half = static_cast<kernels::Half>(amax / static_cast<float>(q));
     if (!try_scale(values, static_cast<float>(half), codes))
       continue;
     std::memcpy(out, &half, sizeof(half));

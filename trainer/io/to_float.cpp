@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstring>
 
+#include "kernels/half.h"
 #include "trainer/io/tensor_file.h"
 
 namespace sterna::io {
@@ -19,7 +20,9 @@ T load(const std::byte* from) {
 }
 
 float load_half(const std::byte* from) {
-  return static_cast<float>(std::bit_cast<_Float16>(load<uint16_t>(from)));
+  kernels::Half half;
+  std::memcpy(&half, from, sizeof(half));
+  return static_cast<float>(half);
 }
 
 float load_bf16(const std::byte* from) {
