@@ -5,7 +5,8 @@ The baseline that Sterna's step is measured against: teacher in bf16 without gra
 fp32 masters under bf16 autocast whose block linears fake-quantize their weight in every forward
 (asymmetric, straight-through), KL divergence on whole logits, AdamW, clipping at 1.0.
 --qat torchao takes torchao's linears for the fake quantization, --compile puts torch.compile
-around both models and the loss.
+around both models and the loss. Under torchrun the student is in DistributedDataParallel over Gloo
+and every rank takes its share of the batch.
 
 Needs torch, transformers 4.57, gguf (scripts/peers/setup). kd_step_compare.py runs it side by side
 with `sterna train`. Example:
@@ -107,16 +108,22 @@ def parse():
 def main():
     args = parse()
     torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
+    ranks = int(os.environ.get("WORLD_SIZE", 1))
+    rank = int(os.environ.get("RANK", 0))
+    torch.manual_seed(rank)
     autocast = args.dtype == "bf16"
     teacher = load(args.model, torch.bfloat16 if autocast else torch.float32).eval()
     student = load(args.model, torch.float32).train()
     quantize_blocks(student, args.bits, args.group, args.qat)
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-5, weight_decay=0.0)
+    vocabulary = student.config.vocab_size
+    if ranks > 1:
+        torch.distributed.init_process_group("gloo")
+        student = torch.nn.parallel.DistributedDataParallel(student)
     if args.compile:
         global divergence
         student, teacher, divergence = map(torch.compile, (student, teacher, divergence))
-    tokens = torch.randint(0, student.config.vocab_size, (args.batch, args.length))
+    tokens = torch.randint(0, vocabulary, (args.batch // ranks, args.length))
     rows = []
     for index in range(args.steps + 1):
         wall, cpu = time.perf_counter(), time.process_time()
@@ -124,15 +131,22 @@ def main():
         row = {"step": index, "loss": loss, "seconds": time.perf_counter() - wall,
                "cpu_seconds": time.process_time() - cpu}
         rows.append(row)
-        print(json.dumps(row), flush=True)
+        if rank == 0:
+            print(json.dumps(row), flush=True)
+    if ranks > 1:
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+    if rank != 0:
+        return
     best = min(row["seconds"] for row in rows[1:])
     median = sorted(row["seconds"] for row in rows[1:])[(len(rows) - 1) // 2]
     print(json.dumps({
         "format": 1,
         "peer": f"torch {torch.__version__} {'compiled' if args.compile else 'eager'} + transformers, {args.qat} QAT",
-        "tokens_per_step": tokens.numel(),
-        "tokens_per_second": tokens.numel() / median,
-        "best_tokens_per_second": tokens.numel() / best,
+        "ranks": ranks,
+        "tokens_per_step": ranks * tokens.numel(),
+        "tokens_per_second": ranks * tokens.numel() / median,
+        "best_tokens_per_second": ranks * tokens.numel() / best,
         "cpu_seconds_per_step": sorted(r["cpu_seconds"] for r in rows[1:])[(len(rows) - 1) // 2],
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "threads": args.threads,

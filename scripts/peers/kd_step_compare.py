@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Times the distillation step of `sterna train` against PyTorch's, round by round.
 
-Usage: kd_step_compare.py --model MODEL.gguf --text FILE --scratch DIR [--rounds 7] [--peers eager,torchao,compile]
+Usage: kd_step_compare.py --model MODEL.gguf --text FILE --scratch DIR [--rounds 7] [--peers eager,torchao,compile] [--ranks 1]
 
-Every program runs in a process of its own and is stopped (SIGSTOP) while another one makes its step,
+Every program runs in processes of its own and is stopped (SIGSTOP) while another one makes its step,
 so that the programs see the same neighbours: A B C, C B A, ... Printed are each program's median
 tokens/s, peak memory, and the median over the rounds of (peer's seconds / Sterna's). The recipe is
 every matrix of the blocks at 3 bits in groups of 64, 4 x 512 tokens, bf16, all
-parameters trained, without evaluation.
+parameters trained, without evaluation. With --ranks N it is N processes of Sterna (`--nproc`, DDP) against
+N of torchrun's (DistributedDataParallel), both over Gloo on this host, each with its share of the threads and samples.
 All programs stay in memory: about 4 GB for Sterna and 8 GB for a peer. Needs scripts/peers/setup."""
 import argparse
 import os
@@ -27,41 +28,52 @@ class Contestant:
     def __init__(self, name, command, pattern):
         self.name, self.pattern, self.seconds = name, re.compile(pattern), []
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                        cwd=ROOT)
+                                        cwd=ROOT, start_new_session=True)
 
     def step(self):
-        os.kill(self.process.pid, signal.SIGCONT)
+        os.killpg(self.process.pid, signal.SIGCONT)
         begun, said = time.perf_counter(), []
         for line in self.process.stdout:
             said.append(line)
             if self.pattern.match(line):
-                os.kill(self.process.pid, signal.SIGSTOP)
+                os.killpg(self.process.pid, signal.SIGSTOP)
                 return time.perf_counter() - begun
         raise SystemExit(f"{self.name} ended early:\n" + "".join(said[-20:]))
 
     def peak(self):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) * 1024
+        """Of the largest of its processes."""
+        peaks = []
+        for folder in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                if os.getpgid(int(folder.name)) == self.process.pid:
+                    peaks.append(int(re.search(r"VmHWM:\s+(\d+)", (folder / "status").read_text()).group(1)) * 1024)
+            except (AttributeError, OSError):  # gone, or a kernel thread
+                pass
+        return max(peaks)
 
     def end(self):
-        self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
 def contestants(args):
     steps = args.rounds + args.warm + 1
+    threads = args.threads // args.ranks
+    # Ranks that are stopped between rounds are not lost.
+    several = [f"--nproc={args.ranks}", "dist.timeout=3600"] if args.ranks > 1 else []
     yield Contestant("sterna", [
         args.program, "train", "recipes/tests/tiny_kl.toml", f"model.path={args.model}", f"data.text={args.text}",
         f"data.cache={args.scratch / 'tokens'}", f"run.dir={args.scratch}", f"run.name=speed-{os.getpid()}",
         "quant.weight=affine_learned", "quant.weight.bits=3", "quant.weight.group=64", "model.dtype=bf16",
         "teacher.dtype=bf16", "train.seq_len=512", "train.batch=4", "train.accumulate=1", "train.freeze=[]",
-        f"train.steps={steps}", f"train.checkpoint_every={steps}", f"train.threads={args.threads}",
-        "train.log_every=1", "eval.before=false"],
+        f"train.steps={steps}", f"train.checkpoint_every={steps}", f"train.threads={threads}",
+        "train.log_every=1", "eval.before=false", *several],
         r"step \d+/")
     flags = {"eager": [], "compile": ["--compile"], "torchao": ["--qat", "torchao"]}
+    run = ["-m", "torch.distributed.run", "--nproc-per-node", str(args.ranks)] if args.ranks > 1 else []
     for peer in filter(None, args.peers.split(",")):
-        yield Contestant(peer, [args.python, "-u", "scripts/peers/kd_step.py", "--model", args.model,
-                                "--steps", str(steps), "--threads", str(args.threads), *flags[peer]], r'\{"step"')
+        yield Contestant(peer, [args.python, "-u", *run, "scripts/peers/kd_step.py", "--model", args.model,
+                                "--steps", str(steps), "--threads", str(threads), *flags[peer]], r'\{"step"')
 
 
 def main():
@@ -74,6 +86,7 @@ def main():
     parser.add_argument("--warm", type=int, default=2, help="steps of each that are not counted")
     parser.add_argument("--peers", default="eager,torchao,compile")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--program", default="build/release/sterna")
     parser.add_argument("--python", default=str(cache / "peers/bin/python"))
     args = parser.parse_args()
