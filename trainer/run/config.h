@@ -225,6 +225,19 @@ struct BlockwiseConfig {
   }
 };
 
+/// `[dist]`: how the ranks of a run work together.
+struct DistConfig {
+  double timeout = 50;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("timeout",
+      timeout,
+      "seconds without a sign of life, or in one collective, after which a rank counts as lost",
+      recipes::Range{1.0, 1e6});
+  }
+};
+
 using eval::EvalConfig;
 
 /// `[verify]`: what a certificate measures beside the bits.

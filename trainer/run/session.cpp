@@ -25,6 +25,7 @@ constexpr const char* kFree[] = {"run.*",
                                  "export.*",
                                  "teacher.cache_dir",
                                  "verify.*",
+                                 "dist.*",
                                  "train.steps",
                                  "train.log_every",
                                  "train.checkpoint_every",
@@ -180,6 +181,7 @@ Settings read_settings(recipes::Recipe& recipe) {
   s.train = recipe.section("train").read<TrainConfig>();
   s.blockwise = recipe.section("blockwise").read<BlockwiseConfig>();
   s.eval = recipe.section("eval").read<EvalConfig>();
+  s.dist = recipe.section("dist").read<DistConfig>();
   return s;
 }
 

@@ -30,6 +30,7 @@ struct Settings {
   TrainConfig train;
   BlockwiseConfig blockwise;
   EvalConfig eval;
+  DistConfig dist;
 
   bool blockwise_wanted() const { return blockwise.samples > 0; }
   int64_t blockwise_seq_len() const {
