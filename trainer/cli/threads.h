@@ -10,4 +10,9 @@ namespace sterna::cli {
 /// @throws recipes::UserError  where STERNA_THREADS is no such number
 void use_threads(int64_t wanted);
 
+/// The default of a rank: its share of the cores, unless OMP_NUM_THREADS says otherwise. What
+/// use_threads() finds wins.
+/// @param ranks  of this host
+void share_cores(int64_t ranks);
+
 }  // namespace sterna::cli

@@ -1,11 +1,16 @@
 #include "trainer/run/train.h"
 
+#include <new>
 #include <ostream>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "trainer/cli/command.h"
+#include "trainer/cli/threads.h"
+#include "trainer/dist/group.h"
+#include "trainer/dist/local_launcher.h"
 #include "trainer/run/estimate.h"
+#include "trainer/run/signals.h"
 
 namespace sterna::cli {
 namespace {
@@ -20,14 +25,102 @@ int64_t terminal_columns() {
   return told ? size.ws_col : kUsual;
 }
 
-int run_train(const Invocation& typed, Streams streams) {
+constexpr int64_t kMostRanks = 1024;
+constexpr int64_t kMostRestarts = 1'000'000;
+
+recipes::Recipe named_recipe(const Invocation& typed) {
   recipes::Recipe recipe = open_recipe(typed);
   // Recipe files are called after what they do; a run without a name of its own takes that.
   if (!recipe.section("run").has("name"))
     recipe.set("run.name=\"" + typed.recipes.front().stem().string() + "\"");
-  const run::TrainEnd end =
-      run::train(recipe, {typed.has("resume"), terminal_columns(), streams.out});
+  return recipe;
+}
+
+int code_of(const run::TrainEnd& end) {
   return end.stopped_early ? kStoppedEarly : kDone;
+}
+
+int train_alone(const Invocation& typed, const dist::Launch& launch, Streams streams) {
+  recipes::Recipe recipe = named_recipe(typed);
+  run::TrainOptions options{typed.has("resume"), terminal_columns(), streams.out};
+  options.restarted = launch.restarts > 0;
+  return code_of(run::train(recipe, options));
+}
+
+int train_in_group(const Invocation& typed,
+                   const dist::Launch& launch,
+                   dist::Group& group,
+                   dist::Talk& talk) {
+  share_cores(launch.local_size);
+  recipes::Recipe recipe = named_recipe(typed);
+  const auto dist = recipe.section("dist").read<run::DistConfig>();
+  // The world belongs to the group, which outlives the run.
+  const std::shared_ptr<dist::World> world(&group.join(dist.timeout), [](dist::World*) {});
+  group.pulse().share_stop(run::SignalWatch::arrived, run::SignalWatch::relay);
+  run::TrainOptions options{
+      typed.has("resume"), launch.rank == 0 ? terminal_columns() : 0, talk.out()};
+  options.world = world;
+  options.restarted = launch.restarts > 0;
+  options.at_folder = [&](const std::filesystem::path& folder) {
+    talk.keep_in(folder / "logs" / ("rank-" + std::to_string(launch.rank) + ".log"));
+  };
+  const run::TrainEnd end = run::train(recipe, options);
+  talk.note(end.stopped_early ? "stopped early" : "done");
+  group.leave();
+  return code_of(end);
+}
+
+/// One of several ranks: what it throws ends all of them.
+int train_as_rank(const Invocation& typed, const dist::Launch& launch, Streams streams) {
+  if (!dist::has_gloo())
+    throw recipes::UserError(
+        "this program was built without Gloo's headers, and trains with one rank only: install "
+        "libgloo-dev and build again");
+  dist::Talk talk(launch.rank, streams.out, streams.err);
+  dist::Group group(launch, talk);
+  try {
+    return train_in_group(typed, launch, group, talk);
+  } catch (const recipes::UserError& error) {
+    group.fail(kUserError, error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
+    group.fail(kUserError,
+               std::string(error.what()) + "; is the path writable, and is there space?");
+  } catch (const std::bad_alloc&) {
+    group.fail(kOurFault, std::string("out of memory. ") + run::kMemoryKnobs);
+  } catch (const c10::Error& error) {
+    group.fail(kOurFault, error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    group.fail(kOurFault, error.what());
+  }
+}
+
+int launch_ranks(const Invocation& typed, const dist::Launch& launch, Streams streams) {
+  if (!launch.launcher.empty())
+    throw recipes::UserError("--nproc starts ranks, but by its variables this process is rank " +
+                             std::to_string(launch.rank) + " of " + std::to_string(launch.size) +
+                             " that " + launch.launcher +
+                             " started; leave --nproc out, or unset them");
+  dist::LocalJob job;
+  job.ranks = typed.integer("nproc", 1, {1, kMostRanks});
+  job.max_restarts = typed.integer("max-restarts", 0, {0, kMostRestarts});
+  job.arguments = {"train"};
+  for (const std::filesystem::path& recipe : typed.recipes)
+    job.arguments.push_back(recipe.string());
+  job.arguments.insert(job.arguments.end(), typed.overrides.begin(), typed.overrides.end());
+  for (const char* flag : {"resume", "verbose"})
+    if (typed.has(flag))
+      job.arguments.push_back(std::string("--") + flag);
+  return dist::run_local(job, streams.err);
+}
+
+int run_train(const Invocation& typed, Streams streams) {
+  const dist::Launch launch = dist::read_launch(dist::process_environment());
+  if (typed.has("nproc"))
+    return launch_ranks(typed, launch, streams);
+  if (typed.has("max-restarts"))
+    throw recipes::UserError("--max-restarts: goes with --nproc; other launchers have their own");
+  return launch.size > 1 ? train_as_rank(typed, launch, streams)
+                         : train_alone(typed, launch, streams);
 }
 
 }  // namespace
@@ -41,10 +134,17 @@ Command train_command() {
       "Writes <run.dir>/<run.name>: recipe.toml (resolved), log.jsonl, checkpoints/step-N, "
       "eval/*.json\nand TensorBoard events. SIGTERM or Ctrl-C saves the last complete step and "
       "exits with 3;\n--resume continues from the newest complete checkpoint, bit for bit. A "
-      "second signal stops\nat once and saves nothing: exit code 130 (SIGINT) or 143 (SIGTERM).";
+      "second signal stops\nat once and saves nothing: exit code 130 (SIGINT) or 143 (SIGTERM).\n"
+      "--nproc N trains with N processes of this host, which share every step; torchrun "
+      "--no-python,\nsrun and mpirun work as they are. A rank that is lost ends all, with exit "
+      "code 70 and its name.";
   command.example = "train recipes/smollm2_finetune.toml train.steps=2";
   command.recipes = {1, 8};
-  command.flags = {{"resume", "", "continue the run in its folder"}};
+  command.flags = {{"resume", "", "continue the run in its folder"},
+                   {"nproc", "N", "start N ranks on this host"},
+                   {"max-restarts",
+                    "K",
+                    "with --nproc: begin anew from the newest checkpoint, at most K times"}};
   command.memory_hint = run::kMemoryKnobs;
   command.run = run_train;
   return command;

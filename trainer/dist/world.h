@@ -37,6 +37,8 @@ class World {
   /// Every rank's bytes, by rank.
   virtual std::vector<std::string> gather_bytes(const std::string& bytes) = 0;
 
+  /// Waits for all ranks, however long one of them works: unlike the calls above, which end the job
+  /// where a rank does not come within the timeout.
   virtual void barrier() = 0;
 
   /// Ends the whole job; every rank sees `reason`.
@@ -44,6 +46,9 @@ class World {
 
   /// The ranks given, as a world of their own; null where this rank is not among them.
   virtual std::unique_ptr<World> subgroup(const std::vector<int64_t>& ranks) = 0;
+
+  /// Tells which step this rank is at, for messages about lost ranks; from 0.
+  virtual void at_step(int64_t /*step*/) {}
 };
 
 std::unique_ptr<World> make_single();

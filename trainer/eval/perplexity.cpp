@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 
@@ -95,7 +96,7 @@ class Scorer {
     }
   }
 
-  const Positions& positions() const { return positions_; }
+  Positions take() { return std::move(positions_); }
 
  private:
   static Tensor log_probabilities(const model::Decoder& decoder, const Tensor& hidden) {
@@ -117,6 +118,113 @@ class Scorer {
 Tensor hidden_of(const model::Decoder& decoder, const Tensor& tokens) {
   const auto cache = kvcache::make_stateless(decoder.attention());
   return decoder.hidden(tokens, at::arange(tokens.size(1), tokens.options()), *cache);
+}
+
+/// A text under measurement.
+struct Task {
+  const model::Decoder& decoder;
+  const model::Decoder* reference;
+  const EvalOptions& options;
+  Windows windows;
+  Tensor text;    ///< int64, all of it
+  int64_t batch;  ///< windows at a time
+};
+
+/// Scores the windows from `first` on that are run at once.
+Positions score(const Task& task, int64_t first) {
+  const Windows& w = task.windows;
+  const int64_t rows = std::min(task.batch, w.count - first);
+  const Tensor from = task.text.narrow(0, first * w.stride, task.text.size(0) - first * w.stride);
+  const Tensor inputs = from.as_strided({rows, w.inputs}, {w.stride, 1}).contiguous();
+  const Tensor hidden = hidden_of(task.decoder, inputs);
+  const Tensor other = task.reference == nullptr ? Tensor() : hidden_of(*task.reference, inputs);
+  Scorer scorer(task.decoder, task.reference);
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t skip = first_scored(w, task.options, first + row);
+    const int64_t n = w.targets - skip;
+    const Tensor targets = from.narrow(0, row * w.stride + skip + 1, n);
+    scorer.add(hidden[row].narrow(0, skip, n),
+               other.defined() ? other[row].narrow(0, skip, n) : other,
+               targets);
+  }
+  return scorer.take();
+}
+
+void append(Positions& to, const Positions& more) {
+  to.nll.insert(to.nll.end(), more.nll.begin(), more.nll.end());
+  to.reference_nll.insert(
+      to.reference_nll.end(), more.reference_nll.begin(), more.reference_nll.end());
+  to.kld.insert(to.kld.end(), more.kld.begin(), more.kld.end());
+  to.same_top += more.same_top;
+}
+
+/// Calls `take` with the positions of every batch of this part.
+void measure_part(const Task& task, const std::function<void(const Positions&)>& take) {
+  const Share& share = task.options.share;
+  for (int64_t i = share.part; i * task.batch < task.windows.count; i += share.parts) {
+    if (task.options.between)
+      task.options.between();
+    take(score(task, i * task.batch));
+  }
+}
+
+/// Values of a batch as bytes, so that a process can tell another.
+class Packed {
+ public:
+  explicit Packed(std::string bytes = {}) : bytes_(std::move(bytes)) {}
+
+  void add(const Positions& p) {
+    const int64_t counts[3] = {std::ssize(p.nll), std::ssize(p.kld), p.same_top};
+    put(counts, sizeof counts);
+    for (const std::vector<double>* values : {&p.nll, &p.reference_nll, &p.kld})
+      put(values->data(), values->size() * sizeof(double));
+  }
+
+  Positions next() {
+    int64_t counts[3] = {};
+    get(counts, sizeof counts);
+    Positions p;
+    p.nll.resize(static_cast<size_t>(counts[0]));
+    p.reference_nll.resize(static_cast<size_t>(counts[1]));
+    p.kld.resize(static_cast<size_t>(counts[1]));
+    p.same_top = counts[2];
+    for (std::vector<double>* values : {&p.nll, &p.reference_nll, &p.kld})
+      get(values->data(), values->size() * sizeof(double));
+    return p;
+  }
+
+  const std::string& bytes() const { return bytes_; }
+
+ private:
+  void put(const void* from, size_t size) { bytes_.append(static_cast<const char*>(from), size); }
+  void get(void* to, size_t size) {
+    TORCH_CHECK(at_ + size <= bytes_.size(), "eval: another process measured fewer windows");
+    if (size > 0)
+      std::memcpy(to, bytes_.data() + at_, size);
+    at_ += size;
+  }
+
+  std::string bytes_;
+  size_t at_ = 0;
+};
+
+/// All windows in their order, whoever measured them.
+Positions measure(const Task& task) {
+  const Share& share = task.options.share;
+  Positions all;
+  if (share.parts == 1) {
+    measure_part(task, [&](const Positions& batch) { append(all, batch); });
+    return all;
+  }
+  const std::vector<std::string> told = share.exchange([&] {
+    Packed own;
+    measure_part(task, [&](const Positions& batch) { own.add(batch); });
+    return own.bytes();
+  });
+  std::vector<Packed> parts(told.begin(), told.end());
+  for (int64_t i = 0; i * task.batch < task.windows.count; ++i)
+    append(all, parts[static_cast<size_t>(i % share.parts)].next());
+  return all;
 }
 
 double mean_of(const std::vector<double>& values) {
@@ -205,28 +313,11 @@ EvalResult evaluate(const model::Decoder& decoder,
                           .to(decoder.head_linear().weight.device());
   const int64_t batch =
       options.batch > 0 ? options.batch : std::max<int64_t>(1, kTokensAtOnce / w.inputs);
-  Scorer scorer(decoder, reference);
-  for (int64_t first = 0; first < w.count; first += batch) {
-    if (options.between)
-      options.between();
-    const int64_t rows = std::min(batch, w.count - first);
-    const Tensor from = text.narrow(0, first * w.stride, text.size(0) - first * w.stride);
-    const Tensor inputs = from.as_strided({rows, w.inputs}, {w.stride, 1}).contiguous();
-    const Tensor hidden = hidden_of(decoder, inputs);
-    const Tensor other = reference == nullptr ? Tensor() : hidden_of(*reference, inputs);
-    for (int64_t row = 0; row < rows; ++row) {
-      const int64_t skip = first_scored(w, options, first + row);
-      const int64_t n = w.targets - skip;
-      const Tensor targets = from.narrow(0, row * w.stride + skip + 1, n);
-      scorer.add(hidden[row].narrow(0, skip, n),
-                 reference == nullptr ? other : other[row].narrow(0, skip, n),
-                 targets);
-    }
-  }
+  const Positions positions = measure({decoder, reference, options, w, text, batch});
   EvalResult result;
-  fill(scorer.positions(), result);
+  fill(positions, result);
   if (reference != nullptr)
-    result.divergence = summarise(scorer.positions());
+    result.divergence = summarise(positions);
   result.tokens = static_cast<int64_t>(ids.size());
   result.window = w.inputs;
   result.stride = w.stride;

@@ -22,6 +22,16 @@ enum class Score {
 /// @throws recipes::UserError  unless `name` is all or half
 Score parse_score(const std::string& name);
 
+/// One of several processes that measure a text together: each takes every so many'th batch of
+/// windows, and all find the sums that one alone would, to the last bit.
+struct Share {
+  int64_t part = 0;
+  int64_t parts = 1;
+  /// Calls `measure` and gives what that returned in every process, by part; unused by one part.
+  std::function<std::vector<std::string>(const std::function<std::string()>& measure)> exchange =
+      {};
+};
+
 /// How a text is cut into windows of T inputs. Windows that do not fill up are dropped, except a
 /// text shorter than one window, which is one.
 struct EvalOptions {
@@ -35,6 +45,7 @@ struct EvalOptions {
   Score score = Score::kAll;
   int64_t batch = 0;                   ///< windows at a time; 0 chooses about 2,048 tokens
   std::function<void()> between = {};  ///< called between batches; may throw to stop
+  Share share = {};
 };
 
 /// KL(reference || model) over the scored positions, in nats, as llama.cpp's perplexity tool lists

@@ -11,6 +11,7 @@
 #include "trainer/run/log.h"
 #include "trainer/run/signals.h"
 #include "trainer/run/summary.h"
+#include "trainer/run/together.h"
 
 namespace sterna::run {
 namespace {
@@ -61,11 +62,24 @@ std::filesystem::path Evaluator::file_of(const std::string& cell,
 }
 
 bool Evaluator::done(const std::string& cell) const {
-  for (size_t i = 0; i < session_.texts.size(); ++i) {
-    if (!measured_so(file_of(cell, session_.texts[i]), conditions_[i]))
-      return false;
-  }
-  return true;
+  return as_rank_0(*session_.world, [&] {
+    for (size_t i = 0; i < session_.texts.size(); ++i)
+      if (!measured_so(file_of(cell, session_.texts[i]), conditions_[i]))
+        return false;
+    return true;
+  });
+}
+
+/// The windows are shared out over the ranks.
+eval::Share Evaluator::share() const {
+  dist::World& world = *session_.world;
+  if (world.size() == 1)
+    return {};
+  return {world.rank(), world.size(), [&world](const std::function<std::string()>& measure) {
+            std::string own;
+            together(world, [&] { own = measure(); });
+            return world.gather_bytes(own);
+          }};
 }
 
 std::vector<std::string> Evaluator::continuations(const model::Decoder& decoder) const {
@@ -93,20 +107,23 @@ std::vector<eval::EvalResult> Evaluator::run(const Subject& subject) const {
   const Settings& s = session_.settings;
   eval::EvalOptions options = s.eval.options();
   options.between = SignalWatch::check;
+  options.share = share();
   std::vector<eval::EvalResult> results;
   for (const eval::EvalText& text : session_.texts) {
     const eval::EvalResult result =
         eval::evaluate(subject.decoder, text.ids, options, reference_of(subject));
+    results.push_back(result);
+    if (session_.world->rank() != 0)
+      continue;
     nlohmann::ordered_json extra = {{"cell", subject.cell},
                                     {"text", text.name},
                                     {"bos", s.eval.bos},
                                     {"dtype", s.model.dtype},
-                                    {"conditions", conditions_[results.size()]},
+                                    {"conditions", conditions_[results.size() - 1]},
                                     {"bits_per_weight", subject.bits}};
-    if (results.empty())
+    if (results.size() == 1)
       extra["samples"] = continuations(subject.decoder);
     io::write_atomically(file_of(subject.cell, text), eval::to_json(result, extra).dump(2) + "\n");
-    results.push_back(result);
   }
   return results;
 }

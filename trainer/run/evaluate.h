@@ -34,20 +34,21 @@ class Evaluator {
   bool wanted() const { return !session_.texts.empty(); }
 
   /// True where every text's file of that cell is there, measured under today's conditions: an
-  /// interrupted run need not measure again.
+  /// interrupted run need not measure again. Rank 0 looks for all.
   bool done(const std::string& cell) const;
 
   /// What a figure on a text of the session depends on beside the model: its ids, how they are cut
   /// and scored, the dtype. 16 hex digits; figures are compared only where they agree.
   const std::string& conditions(size_t text) const { return conditions_[text]; }
 
-  /// @return  one result a text, in the recipe's order
-  /// @throws Interrupted  between two batches
+  /// @return  one result a text, in the recipe's order, the same on every rank
+  /// @throws Interrupted  between two batches, on every rank
   std::vector<eval::EvalResult> run(const Subject& subject) const;
 
  private:
   std::filesystem::path file_of(const std::string& cell, const eval::EvalText& text) const;
   const model::Decoder* reference_of(const Subject& subject) const;
+  eval::Share share() const;
   std::vector<std::string> continuations(const model::Decoder& decoder) const;
 
   const Session& session_;

@@ -7,6 +7,7 @@
 #include "trainer/run/checkpoint.h"
 #include "trainer/run/run.h"
 #include "trainer/run/summary.h"
+#include "trainer/run/together.h"
 
 namespace sterna::run {
 namespace {
@@ -78,6 +79,8 @@ fs::path sound_checkpoint(Run& run) {
   std::vector<fs::path> all = model::checkpoints_of_run(run.folder.path());
   const fs::path checkpoint = model::newest_checkpoint(run.folder.path(), torn);
   for (const std::string& message : torn) {
+    TORCH_CHECK(
+        run.leads(), "rank 0 found every checkpoint whole, and this rank did not: ", message);
     run.progress.line("WARNING: " + message + "; set aside as " + set_aside(all.back()).string());
     all.pop_back();
   }
@@ -156,6 +159,25 @@ void open_logs(Run& run) {
   run.board = std::make_unique<io::TensorboardWriter>(run.folder.path() / "tensorboard");
 }
 
+/// Rank 0 clears away what the run has not done yet; the others come behind it.
+void resume_here(Run& run) {
+  const fs::path checkpoint = sound_checkpoint(run);
+  if (!checkpoint.empty())
+    take_up(run, checkpoint);
+  run.progress.line("resuming " + run.folder.path().string() + " from " +
+                    (checkpoint.empty() ? "the start" : run.state.saved));
+  if (run.leads()) {
+    // Some keys may change, and whoever reads the folder later asks its recipe.
+    io::write_atomically(run.folder.recipe(), run.resolved);
+    take_back(run);
+  }
+  recall_best(run);
+  if (run.leads()) {
+    open_logs(run);
+    run.board->restart(run.state.step + 1);
+  }
+}
+
 }  // namespace
 
 Run::Run(const recipes::Recipe& recipe, Session& loaded, const RunFolder& place, Progress& shown)
@@ -188,21 +210,12 @@ void keep_recipe(const recipes::Recipe& recipe, const RunFolder& folder) {
 }
 
 void begin(Run& run) {
-  open_logs(run);
+  if (run.leads())
+    open_logs(run);
 }
 
 void resume(Run& run) {
-  const fs::path checkpoint = sound_checkpoint(run);
-  if (!checkpoint.empty())
-    take_up(run, checkpoint);
-  run.progress.line("resuming " + run.folder.path().string() + " from " +
-                    (checkpoint.empty() ? "the start" : run.state.saved));
-  // Some keys may change, and whoever reads the folder later asks its recipe.
-  io::write_atomically(run.folder.recipe(), run.resolved);
-  take_back(run);
-  recall_best(run);
-  open_logs(run);
-  run.board->restart(run.state.step + 1);
+  rank_0_first(run.world(), [&] { resume_here(run); });
 }
 
 void round_weights(Run& run) {
@@ -264,11 +277,27 @@ void restore(Run& run) {
   }
 }
 
-void save(Run& run) {
-  RunState& s = run.state;
+namespace {
+
+std::string checkpoint_name(const RunState& s) {
   const bool steps = s.stage == "train";
-  const std::string name = (steps ? "step-" : "block-") + std::to_string(steps ? s.step : s.block);
-  if (name == s.saved)
+  return (steps ? "step-" : "block-") + std::to_string(steps ? s.step : s.block);
+}
+
+}  // namespace
+
+void save(Run& run) {
+  if (run.state.stage == "blockwise")
+    return save_alone(run);
+  if (checkpoint_name(run.state) == run.state.saved)
+    return;
+  on_rank_0(run.world(), [&] { save_alone(run); });
+  run.state.saved = checkpoint_name(run.state);
+}
+
+void save_alone(Run& run) {
+  RunState& s = run.state;
+  if (!run.leads() || checkpoint_name(s) == s.saved)
     return;
   const fs::path folder =
       save_checkpoint(run.folder.path(),

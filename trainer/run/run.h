@@ -42,6 +42,11 @@ struct Run {
 
   std::filesystem::path checkpoint() const { return folder.path() / "checkpoints" / state.saved; }
 
+  dist::World& world() const { return *session.world; }
+
+  /// True on the rank that writes the run's folder.
+  bool leads() const { return world().rank() == 0; }
+
   Session& session;
   const RunFolder& folder;
   Progress& progress;
@@ -52,7 +57,7 @@ struct Run {
   std::unique_ptr<Ranges> ranges;    ///< likewise without kd.range
   RunState state;
   bool rounded = false;          ///< the quantizers have set themselves by the source's weights
-  std::unique_ptr<JsonLog> log;  ///< set by begin() or resume()
+  std::unique_ptr<JsonLog> log;  ///< set by begin() or resume(), where the rank leads
   std::unique_ptr<io::TensorboardWriter> board;  ///< likewise
 };
 
@@ -92,8 +97,12 @@ void begin_ranges(Run& run);
 /// @param init  as for Student::replace_quantizers()
 void change_plan(Run& run, int64_t step, bool init);
 
-/// Writes a checkpoint of where the run stands, unless it is there, and drops those not kept.
+/// Writes a checkpoint of where the run stands, unless it is there, and drops those not kept. Every
+/// rank calls it; the block-wise stage, which rank 0 computes alone, saves alone as well.
 void save(Run& run);
+
+/// The same by rank 0 alone, which the others do not wait for.
+void save_alone(Run& run);
 
 // ---- stages.cpp: each goes on from where the run stands
 // @throws Interrupted  with the run's state that of the last complete block or step

@@ -38,7 +38,9 @@ void sign(int lock) {
 
 }  // namespace
 
-RunFolder::RunFolder(const fs::path& path) : path_(path) {
+RunFolder::RunFolder(const fs::path& path, bool hold) : path_(path) {
+  if (!hold)
+    return;
   std::error_code error;
   for (const char* part : {"checkpoints", "eval"})
     if (!error)
@@ -62,7 +64,8 @@ RunFolder::RunFolder(const fs::path& path) : path_(path) {
 }
 
 RunFolder::~RunFolder() {
-  close(lock_);
+  if (lock_ >= 0)
+    close(lock_);
 }
 
 fs::path RunFolder::eval(const std::string& name) const {

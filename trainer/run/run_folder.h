@@ -6,12 +6,12 @@
 namespace sterna::run {
 
 /// A run's folder, held by one process at a time: flock on `.lock`, gone with the process, whose
-/// number stands in it.
+/// number stands in it. Rank 0 holds it for all ranks of a run.
 class RunFolder {
  public:
-  /// Creates what is missing and takes the lock.
+  /// Creates what is missing and takes the lock, unless another rank has.
   /// @throws recipes::UserError  another process holds it (which), or it cannot be created
-  explicit RunFolder(const std::filesystem::path& path);
+  explicit RunFolder(const std::filesystem::path& path, bool hold = true);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;

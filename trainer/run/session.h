@@ -41,7 +41,7 @@ struct Settings {
 /// Everything a run works with, built from its recipe by open_session() and load_models().
 struct Session {
   Settings settings;
-  std::unique_ptr<dist::World> world;
+  std::shared_ptr<dist::World> world;  ///< of one, until train() says otherwise
   model::CheckpointInfo source;
   std::unique_ptr<text::Tokenizer> tokenizer;
   std::unique_ptr<data::SampleSource> samples;        ///< null where train.steps is 0

@@ -1,5 +1,6 @@
 #include "trainer/run/signals.h"
 
+#include <atomic>
 #include <csignal>
 #include <unistd.h>
 
@@ -7,6 +8,7 @@ namespace sterna::run {
 namespace {
 
 volatile std::sig_atomic_t g_signal = 0;
+std::atomic<bool> g_relayed = false;
 
 void note(int signal) {
   if (g_signal != 0)
@@ -21,6 +23,7 @@ constexpr int kSignals[2] = {SIGTERM, SIGINT};
 
 SignalWatch::SignalWatch() {
   g_signal = 0;
+  g_relayed = false;
   struct sigaction action {};
   action.sa_handler = note;
   action.sa_flags = SA_RESTART;
@@ -36,12 +39,18 @@ SignalWatch::~SignalWatch() {
 }
 
 bool SignalWatch::arrived() {
-  return g_signal != 0;
+  return g_signal != 0 || g_relayed;
+}
+
+void SignalWatch::relay() {
+  g_relayed = true;
 }
 
 void SignalWatch::check() {
   if (arrived())
-    throw Interrupted(g_signal == SIGINT ? "interrupted (SIGINT)" : "asked to stop (SIGTERM)");
+    throw Interrupted(g_signal == SIGINT    ? "interrupted (SIGINT)"
+                      : g_signal == SIGTERM ? "asked to stop (SIGTERM)"
+                                            : "asked to stop (another rank was)");
 }
 
 }  // namespace sterna::run

@@ -22,6 +22,9 @@ class SignalWatch {
   /// False where nobody watches.
   static bool arrived();
 
+  /// Counts as a signal that arrived, but not as the first of two: another rank got one.
+  static void relay();
+
   /// @throws Interrupted  once a signal has arrived
   static void check();
 };

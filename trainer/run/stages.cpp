@@ -8,6 +8,7 @@
 #include "trainer/run/run.h"
 #include "trainer/run/signals.h"
 #include "trainer/run/step_log.h"
+#include "trainer/run/together.h"
 
 namespace sterna::run {
 namespace {
@@ -38,12 +39,14 @@ void write_block(Run& run, const BlockReport& report) {
 
 void write_step(Run& run, const StepReport& report, const LogContext& context) {
   const int64_t step = run.state.step;
-  run.log->write(step_line(step, report, run.state.skipped, context));
-  std::vector<std::pair<std::string, double>> scalars{
-      {"loss", report.loss}, {"lr", report.rates.lr}, {"grad_norm", report.outcome.grad_norm}};
-  for (size_t i = 0; i < context.terms.size(); ++i)
-    scalars.emplace_back("loss/" + context.terms[i], report.losses[i]);
-  run.board->scalars(step, scalars, unix_time());
+  if (run.leads()) {
+    run.log->write(step_line(step, report, run.state.skipped, context));
+    std::vector<std::pair<std::string, double>> scalars{
+        {"loss", report.loss}, {"lr", report.rates.lr}, {"grad_norm", report.outcome.grad_norm}};
+    for (size_t i = 0; i < context.terms.size(); ++i)
+      scalars.emplace_back("loss/" + context.terms[i], report.losses[i]);
+    run.board->scalars(step, scalars, unix_time());
+  }
   run.progress.step(step, step_text(report, context));
   if (!report.outcome.applied)
     run.progress.line("WARNING: step " + std::to_string(step) + " skipped: NaN or Inf in " +
@@ -91,7 +94,8 @@ void evaluate_step(Run& run) {
   if (!run.evaluator.wanted() || run.evaluator.done(cell))
     return;
   const double ppl = evaluate(run, cell);
-  run.board->scalars(s.step, {{"eval/perplexity", ppl}}, unix_time());
+  if (run.leads())
+    run.board->scalars(s.step, {{"eval/perplexity", ppl}}, unix_time());
   s.note_perplexity(ppl, s.step);
 }
 
@@ -130,6 +134,15 @@ void train_blocks(Run& run) {
   }
 }
 
+/// What rank 0 has made of the blocks, and saved.
+void take_over_blocks(Run& run) {
+  RunState& s = run.state;
+  s.stage = "train";
+  s.block = run.session.source.config.layers;
+  s.saved = "step-0";
+  restore(run);
+}
+
 /// Progressive bits: the quantizers of this step, set by the masters as they are now.
 void enter_quant_stage(Run& run) {
   const quant::Plan& plan = run.session.plan;
@@ -158,11 +171,13 @@ void measure_teacher(Run& run) {
                                                              session.teacher->head_linear().weight);
   };
   double sum = 0;
-  for (int64_t i = 0; i < batches; ++i) {
-    SignalWatch::check();
-    const Batch batch = load_batch(*session.samples, i * config.batch, config.batch);
-    sum += mean_confidence(batch.inputs);
-  }
+  together(run.world(), [&] {
+    for (int64_t i = 0; i < batches; ++i) {
+      SignalWatch::check();
+      const Batch batch = load_batch(*session.samples, i * config.batch, config.batch);
+      sum += mean_confidence(batch.inputs);
+    }
+  });
   const double confidence = sum / static_cast<double>(batches);
   session.objective->set_confidence(confidence);
   run.progress.line("the teacher's mean confidence is " + short_number(confidence, 4) + " (on " +
@@ -191,9 +206,13 @@ void blockwise(Run& run) {
   const Settings& settings = run.session.settings;
   RunState& s = run.state;
   if (settings.blockwise_wanted() && s.stage == "blockwise") {
-    train_blocks(run);
-    s.stage = "train";
-    save(run);
+    on_rank_0(run.world(), [&] {
+      train_blocks(run);
+      s.stage = "train";
+      save_alone(run);
+    });
+    if (!run.leads())
+      take_over_blocks(run);
   }
   s.stage = "train";
   const bool due = settings.blockwise_wanted() && settings.eval.after && s.step == 0;
@@ -238,6 +257,7 @@ void end_to_end(Run& run) {
         look_around(run);
       enter_quant_stage(run);
       begin_average(run);
+      run.world().at_step(s.step);
       one_step(run, step, context);
     }
   }

@@ -4,11 +4,15 @@
 #include "trainer/run/train.h"
 
 #include <algorithm>
+#include <map>
+#include <optional>
 
 #include "trainer/run/bits.h"
+#include "trainer/run/code_version.h"
 #include "trainer/run/estimate.h"
 #include "trainer/run/run.h"
 #include "trainer/run/signals.h"
+#include "trainer/run/together.h"
 
 namespace sterna::run {
 namespace {
@@ -20,7 +24,7 @@ namespace fs = std::filesystem;
 void save_what_is_complete(Run& run) noexcept {
   try {
     if (run.state.stage == "train" && run.state.step > 0)
-      save(run);
+      save_alone(run);  // the other ranks may be elsewhere
   } catch (const std::exception& error) {
     run.progress.line(std::string("could not be saved: ") + error.what());
   }
@@ -49,20 +53,32 @@ bool train_stages(Run& run) {
   }
 }
 
+/// Rank 0 comes first: what it reads and prepares lies ready for the others.
+std::unique_ptr<Session> open_together(recipes::Recipe& recipe,
+                                       const std::shared_ptr<dist::World>& world) {
+  std::unique_ptr<Session> session;
+  rank_0_first(*world, [&] { session = std::make_unique<Session>(open_session(recipe)); });
+  session->world = world;
+  return session;
+}
+
 /// Measures which bits the recipe's budget buys, unless that was done, and opens the session anew.
 /// @return  false where a signal came first
 bool chose_bits(recipes::Recipe& recipe, std::unique_ptr<Session>& session, const BitsOf& of) {
   if (!session->bit_tokens.defined())
     return true;
+  const std::shared_ptr<dist::World> world = session->world;
   try {
-    give_bits(recipe, *session, of);
+    on_rank_0(*world, [&] { give_bits(recipe, *session, of); });
   } catch (const Interrupted& signal) {
     of.progress.line(std::string(signal.what()) +
                      ": nothing is measured yet; --resume begins with that again");
     return false;
   }
+  if (world->rank() != 0)
+    give_bits(recipe, *session, {of.folder, /*resuming=*/true, of.progress});
   std::vector<std::string> remarks = std::move(session->remarks);
-  session = std::make_unique<Session>(open_session(recipe));
+  session = open_together(recipe, world);
   for (std::string& remark : session->remarks)
     if (std::find(remarks.begin(), remarks.end(), remark) == remarks.end())
       remarks.push_back(std::move(remark));
@@ -73,7 +89,7 @@ bool chose_bits(recipes::Recipe& recipe, std::unique_ptr<Session>& session, cons
 /// @return  false where a signal came first
 bool taught_ahead(Session& session, Progress& progress) {
   try {
-    teach_ahead(session, progress);
+    rank_0_first(*session.world, [&] { teach_ahead(session, progress); });
     return true;
   } catch (const Interrupted& signal) {
     progress.line(std::string(signal.what()) +
@@ -82,13 +98,20 @@ bool taught_ahead(Session& session, Progress& progress) {
   }
 }
 
+/// Who a stage works with, and whom it tells.
+struct Audience {
+  dist::World& world;
+  Progress& progress;
+};
+
 /// @return  false where a signal came before all was delivered
 bool deliver_run(recipes::Recipe& recipe,
                  const RunFolder& folder,
                  const fs::path& checkpoint,
-                 Progress& progress) {
+                 const Audience& audience) {
+  auto& [world, progress] = audience;
   try {
-    finish(recipe, folder, checkpoint, progress);
+    on_rank_0(world, [&] { finish(recipe, folder, checkpoint, progress); });
     return true;
   } catch (const Interrupted& signal) {
     progress.line(std::string(signal.what()) + ": trained, not exported; --resume exports " +
@@ -98,13 +121,15 @@ bool deliver_run(recipes::Recipe& recipe,
 }
 
 /// What can be refused before a folder is made for it.
-fs::path place_of_run(recipes::Recipe& recipe, const RunConfig& run, bool resuming) {
+fs::path place_of_run(recipes::Recipe& recipe, const RunConfig& run) {
   if (run.name.empty())
     recipe.section("run").fail("name", "is empty; every run has a folder");
-  const fs::path place = fs::path(run.dir) / run.name;
+  return fs::path(run.dir) / run.name;
+}
+
+void require_resumable(const fs::path& place, bool resuming) {
   if (resuming && !fs::exists(place / "recipe.toml"))
     throw recipes::UserError(place.string() + ": no run to resume (no recipe.toml)");
-  return place;
 }
 
 void announce(Run& run) {
@@ -114,33 +139,75 @@ void announce(Run& run) {
     run.progress.line(line);
 }
 
+/// Ranks that were not started alike would wait for each other, or train something else.
+void require_same_start(const recipes::Recipe& recipe, dist::World& world) {
+  std::map<std::string, std::string> facts = {{"the program", code_version()}};
+  for (const recipes::Difference& each : recipes::Recipe().diff(recipe))
+    facts[each.key] = each.after;
+  require_agreement(world, facts);
+}
+
+void require_same_files(const Session& session) {
+  std::map<std::string, std::string> facts;
+  for (const auto& [what, hash] : session.hashes)
+    facts["the hash of the " + what] = hash;
+  require_agreement(*session.world, facts);
+}
+
+/// A launcher that starts all ranks anew does not say --resume.
+bool is_resumed(const TrainOptions& options, const fs::path& place, dist::World& world) {
+  return options.resume ||
+         (options.restarted && as_rank_0(world, [&] { return fs::exists(place / "recipe.toml"); }));
+}
+
+/// The stages, from loading the models to the last checkpoint.
+/// @return  that checkpoint; empty where a signal came first
+fs::path train_models(const recipes::Recipe& recipe,
+                      Session& session,
+                      const RunFolder& folder,
+                      const Audience& audience,
+                      bool resuming) {
+  load_models(session);
+  require_same_files(session);
+  Run run(recipe, session, folder, audience.progress);
+  resuming ? resume(run) : begin(run);
+  announce(run);
+  return train_stages(run) ? run.checkpoint() : fs::path();
+}
+
 }  // namespace
 
 TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
-  auto session = std::make_unique<Session>(open_session(recipe));
-  const RunFolder folder(place_of_run(recipe, session->settings.run, options.resume));
+  const std::shared_ptr<dist::World> world = options.world ? options.world : dist::make_single();
+  if (world->size() > 1) {
+    read_all_sections(recipe);
+    require_same_start(recipe, *world);
+  }
+  std::unique_ptr<Session> session = open_together(recipe, world);
+  const fs::path place = place_of_run(recipe, session->settings.run);
+  const bool resuming = is_resumed(options, place, *world);
+  require_resumable(place, resuming);
+  std::optional<RunFolder> made;
+  rank_0_first(*world, [&] { made.emplace(place, world->rank() == 0); });
+  const RunFolder& folder = *made;
+  if (options.at_folder)
+    options.at_folder(folder.path());
   Progress progress(options.out, options.columns);
+  const Audience audience{*world, progress};
   const SignalWatch watch;
-  if (!chose_bits(recipe, session, {folder, options.resume, progress}))
+  if (!chose_bits(recipe, session, {folder, resuming, progress}))
     return {/*stopped_early=*/true, folder.path()};
-  require_folder(recipe, folder, options.resume);
-  if (!options.resume)  // so that what comes before the first step can be resumed as well
-    keep_recipe(recipe, folder);
+  on_rank_0(*world, [&] {
+    require_folder(recipe, folder, resuming);
+    if (!resuming)  // so that what comes before the first step can be resumed as well
+      keep_recipe(recipe, folder);
+  });
   if (!taught_ahead(*session, progress))
     return {/*stopped_early=*/true, folder.path()};
-  load_models(*session);
-  fs::path last;
-  {
-    Run run(recipe, *session, folder, progress);
-    options.resume ? resume(run) : begin(run);
-    announce(run);
-    if (!train_stages(run))
-      return {/*stopped_early=*/true, folder.path()};
-    last = run.checkpoint();
-  }
+  const fs::path last = train_models(recipe, *session, folder, audience, resuming);
   // Models, gradients and moments go before the checkpoint is read back: it is a model of its own.
   session.reset();
-  const bool delivered = deliver_run(recipe, folder, last, progress);
+  const bool delivered = !last.empty() && deliver_run(recipe, folder, last, audience);
   return {/*stopped_early=*/!delivered, folder.path()};
 }
 

@@ -1,9 +1,12 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
+#include <memory>
 #include <ostream>
 
 #include "recipes/recipe.h"
+#include "trainer/dist/world.h"
 
 namespace sterna::run {
 
@@ -11,6 +14,11 @@ struct TrainOptions {
   bool resume = false;
   int64_t columns = 0;  ///< of the terminal that `out` is; 0: it is none
   std::ostream& out;
+  std::shared_ptr<dist::World> world = nullptr;  ///< the ranks that train together; null: alone
+  /// Resume where there is a run, else begin: a launcher has started all ranks anew.
+  bool restarted = false;
+  /// Told the run's folder as soon as there is one.
+  std::function<void(const std::filesystem::path&)> at_folder = {};
 };
 
 struct TrainEnd {
@@ -19,7 +27,7 @@ struct TrainEnd {
 };
 
 /// Runs a recipe's stages: evaluation before training, block-wise reconstruction, end-to-end
-/// training, evaluation behind. Writes the run folder as it goes.
+/// training, evaluation behind. Writes the run folder as it goes; of several ranks, rank 0 does.
 /// @throws recipes::UserError
 TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options);
 

@@ -1,0 +1,41 @@
+// The only file that sees Gloo's headers. LibTorch has the library inside and ships no headers;
+// Debian's are near enough, because ProcessGroupGloo holds only pointers to what they declare.
+// Their library must not be linked: its symbols would clash with LibTorch's copy.
+#include "trainer/dist/gloo.h"
+
+#include "recipes/user_error.h"
+
+#ifdef STERNA_HAS_GLOO
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#endif
+
+namespace sterna::dist {
+
+#ifdef STERNA_HAS_GLOO
+
+bool has_gloo() {
+  return true;
+}
+
+Backend make_gloo(const Store& store, const Member& member) {
+  auto options = c10d::ProcessGroupGloo::Options::create(member.timeout);
+  options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(member.address));
+  return c10::make_intrusive<c10d::ProcessGroupGloo>(
+      store, static_cast<int>(member.rank), static_cast<int>(member.size), options);
+}
+
+#else
+
+bool has_gloo() {
+  return false;
+}
+
+Backend make_gloo(const Store&, const Member&) {
+  throw recipes::UserError(
+      "this program was built without Gloo's headers and knows worlds of one only: install "
+      "libgloo-dev and build again");
+}
+
+#endif
+
+}  // namespace sterna::dist

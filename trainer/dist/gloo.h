@@ -1,0 +1,29 @@
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include <torch/csrc/distributed/c10d/Backend.hpp>
+
+#include "trainer/dist/board.h"
+
+namespace sterna::dist {
+
+using Backend = c10::intrusive_ptr<c10d::Backend>;
+
+/// One rank of a group of processes, as a backend is told of it.
+struct Member {
+  int64_t rank = 0;
+  int64_t size = 1;
+  std::string address;                  ///< of this host, where the others reach it
+  std::chrono::milliseconds timeout{};  ///< of a collective
+};
+
+/// Whether this program was built beside Gloo's headers (package libgloo-dev).
+bool has_gloo();
+
+/// Collectives over TCP, for tensors in host memory.
+/// @throws recipes::UserError  without Gloo
+Backend make_gloo(const Store& store, const Member& member);
+
+}  // namespace sterna::dist

@@ -1,0 +1,150 @@
+#include "trainer/dist/group.h"
+
+#include <arpa/inet.h>
+#include <cstring>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <unistd.h>
+
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+namespace sterna::dist {
+namespace {
+
+using namespace std::chrono_literals;
+
+// Hosts of a cluster start minutes apart.
+constexpr auto kToAppear = 300s;
+
+Store connect_store(const Launch& launch, bool serve) {
+  c10d::TCPStoreOptions options;
+  options.port = static_cast<uint16_t>(launch.port);
+  options.isServer = serve;
+  options.waitWorkers = false;
+  options.timeout = kToAppear;
+  const Store store = c10::make_intrusive<c10d::TCPStore>(launch.address, options);
+  // A launcher's store outlives its attempts.
+  return c10::make_intrusive<c10d::PrefixStore>("sterna/" + std::to_string(launch.restarts), store);
+}
+
+std::string text_of(const sockaddr* address, socklen_t size) {
+  char text[NI_MAXHOST];
+  if (getnameinfo(address, size, text, sizeof text, nullptr, 0, NI_NUMERICHOST) != 0)
+    return "";
+  return text;
+}
+
+/// The address from which this host reaches the store's.
+std::string way_to(const Launch& launch) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_DGRAM;
+  addrinfo* found = nullptr;
+  if (getaddrinfo(launch.address.c_str(), std::to_string(launch.port).c_str(), &hints, &found) != 0)
+    return "";
+  std::string own;
+  for (const addrinfo* each = found; each != nullptr && own.empty(); each = each->ai_next) {
+    const int probe = socket(each->ai_family, each->ai_socktype, 0);
+    sockaddr_storage name{};
+    socklen_t size = sizeof name;
+    auto* generic = reinterpret_cast<sockaddr*>(&name);
+    if (probe >= 0 && connect(probe, each->ai_addr, each->ai_addrlen) == 0 &&
+        getsockname(probe, generic, &size) == 0)
+      own = text_of(generic, size);
+    if (probe >= 0)
+      close(probe);
+  }
+  freeaddrinfo(found);
+  return own;
+}
+
+bool is_loopback(const std::string& address) {
+  return address.empty() || address.starts_with("127.") || address == "::1";
+}
+
+/// Debian gives a host's own name the address 127.0.1.1, which no other host can use.
+std::string first_outward() {
+  ifaddrs* all = nullptr;
+  if (getifaddrs(&all) != 0)
+    return "";
+  std::string found;
+  for (const ifaddrs* each = all; each != nullptr && found.empty(); each = each->ifa_next)
+    if (each->ifa_addr != nullptr && each->ifa_addr->sa_family == AF_INET &&
+        (each->ifa_flags & IFF_UP) != 0 && (each->ifa_flags & IFF_LOOPBACK) == 0)
+      found = text_of(each->ifa_addr, sizeof(sockaddr_in));
+  freeifaddrs(all);
+  return found;
+}
+
+std::string own_address(const Launch& launch) {
+  const std::string way = way_to(launch);
+  if (!is_loopback(way))
+    return way;
+  const std::string outward = launch.local_size < launch.size ? first_outward() : "";
+  return outward.empty() ? "127.0.0.1" : outward;
+}
+
+}  // namespace
+
+std::string host_name() {
+  char name[256] = {};
+  if (gethostname(name, sizeof name - 1) != 0 || name[0] == '\0')
+    return "unknown";
+  return name;
+}
+
+Group::Group(const Launch& launch, Talk& talk) : launch_(launch), talk_(talk) {
+  const bool serve = !launch.agent_store && launch.rank == 0;
+  try {
+    store_ = connect_store(launch, serve);
+    Board board(connect_store(launch, false), launch.size);
+    pulse_ =
+        std::make_unique<Pulse>(std::move(board), PulseOf{launch.rank, serve, host_name()}, talk);
+  } catch (const std::exception& error) {
+    throw std::runtime_error(
+        "rank " + std::to_string(launch.rank) + " on " + host_name() + " finds no store at " +
+        launch.address + ":" + std::to_string(launch.port) + ", where " +
+        (launch.agent_store ? "its launcher" : "rank 0") + " should serve it: " + error.what());
+  }
+  talk.note("rank " + std::to_string(launch.rank) + " of " + std::to_string(launch.size) + " on " +
+            host_name() + ", process " + std::to_string(getpid()) + ", started by " +
+            launch.launcher + ", restart " + std::to_string(launch.restarts) + ", device cpu");
+}
+
+Group::~Group() {
+  world_.reset();
+  pulse_.reset();
+}
+
+World& Group::join(double timeout) {
+  pulse_->set_timeout(timeout);
+  pulse_->await_all(kToAppear);
+  Circle all{{}, launch_.rank, "all"};
+  for (int64_t rank = 0; rank < launch_.size; ++rank)
+    all.ranks.push_back(rank);
+  const std::chrono::milliseconds limit(static_cast<int64_t>(timeout * 1000));
+  const auto connect = [this, limit, address = own_address(launch_)](const Circle& circle) {
+    return make_gloo(c10::make_intrusive<c10d::PrefixStore>(circle.name, store_),
+                     {circle.rank, static_cast<int64_t>(circle.ranks.size()), address, limit});
+  };
+  world_ = make_c10d(connect, all, *pulse_);
+  return *world_;
+}
+
+void Group::fail(int code, const std::string& why) {
+  constexpr int kUserError = 2;
+  if (code != kUserError)
+    pulse_->fail({code, "sterna: " + pulse_->failed_text() + ": " + why});
+  const std::string who =
+      launch_.rank == 0 ? ""
+                        : " (rank " + std::to_string(launch_.rank) + " on " + host_name() + ")";
+  pulse_->fail({code, "error: " + why + who});
+}
+
+void Group::leave() {
+  world_->barrier();
+  pulse_->leave();
+}
+
+}  // namespace sterna::dist

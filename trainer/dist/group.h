@@ -1,0 +1,46 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "trainer/dist/launch.h"
+#include "trainer/dist/pulse.h"
+#include "trainer/dist/world_c10d.h"
+
+namespace sterna::dist {
+
+/// The processes of a job as this one knows them: found through the store that rank 0 or the
+/// launcher serves, watched from then on. While it lives, the process may end at any time, with the
+/// code of the first rank that failed.
+class Group {
+ public:
+  /// Finds the store. @param launch  of more than one rank; `talk` outlives the object
+  Group(const Launch& launch, Talk& talk);
+  ~Group();
+  Group(const Group&) = delete;
+  Group& operator=(const Group&) = delete;
+
+  /// Waits for all ranks and connects them. @param timeout  of a collective and of signs of life,
+  /// in seconds
+  World& join(double timeout);
+
+  Pulse& pulse() { return *pulse_; }
+
+  /// Ends all ranks, with a message that names this one. @param code  exit code of all of them
+  [[noreturn]] void fail(int code, const std::string& why);
+
+  /// This rank has done its work; all are to come here.
+  void leave();
+
+ private:
+  Launch launch_;
+  Talk& talk_;
+  Store store_;
+  std::unique_ptr<Pulse> pulse_;
+  std::unique_ptr<World> world_;
+};
+
+/// Name of this machine.
+std::string host_name();
+
+}  // namespace sterna::dist

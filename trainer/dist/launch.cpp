@@ -1,0 +1,197 @@
+#include "trainer/dist/launch.h"
+
+#include <charconv>
+#include <cstdlib>
+#include <limits>
+
+#include "recipes/user_error.h"
+
+namespace sterna::dist {
+namespace {
+
+using recipes::UserError;
+
+constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+constexpr int64_t kHighestPort = 65535;
+constexpr int kUsualPort = 29500;
+// Jobs of one cluster rarely meet on a host; their numbers keep them apart where they do.
+constexpr int64_t kFirstOfJobs = 20000;
+constexpr int64_t kPortsOfJobs = 9000;
+
+class Variables {
+ public:
+  explicit Variables(const Environment& environment) : environment_(environment) {}
+
+  bool has(const std::string& name) const { return environment_(name).has_value(); }
+
+  std::string text(const std::string& name, const std::string& fallback = "") const {
+    return environment_(name).value_or(fallback);
+  }
+
+  int64_t number(const std::string& name, int64_t lowest, int64_t highest) const {
+    const std::string text = this->text(name);
+    int64_t value = 0;
+    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || stop != text.data() + text.size() || value < lowest ||
+        value > highest)
+      throw UserError(name + ": expected a number from " + std::to_string(lowest) + " to " +
+                      std::to_string(highest) + ", found '" + text +
+                      "'; launchers set it, unset it to train alone");
+    return value;
+  }
+
+  int64_t number_or(const std::string& name, int64_t fallback, int64_t highest = kMost) const {
+    return has(name) ? number(name, 0, highest) : fallback;
+  }
+
+  void require(const std::string& name, const std::string& because) const {
+    if (!has(name))
+      throw UserError(because + " is set and " + name +
+                      " is not: a launcher sets both. Set it, or unset " + because +
+                      " to train alone");
+  }
+
+ private:
+  const Environment& environment_;
+};
+
+/// Names of the variables that one launcher sets.
+struct Names {
+  const char* launcher;
+  const char* rank;
+  const char* size;
+  const char* local_rank;
+  const char* local_size;
+};
+constexpr Names kTorchrun{"torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"};
+constexpr Names kMpirun{"mpirun",
+                        "OMPI_COMM_WORLD_RANK",
+                        "OMPI_COMM_WORLD_SIZE",
+                        "OMPI_COMM_WORLD_LOCAL_RANK",
+                        "OMPI_COMM_WORLD_LOCAL_SIZE"};
+constexpr Names kSrun{
+    "srun", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE"};
+
+Launch read_ranks(const Variables& variables, const Names& names) {
+  variables.require(names.size, names.rank);
+  variables.require(names.rank, names.size);
+  Launch launch;
+  launch.launcher = names.launcher;
+  launch.size = variables.number(names.size, 1, kMost);
+  launch.rank = variables.number(names.rank, 0, kMost);
+  if (launch.rank >= launch.size)
+    throw UserError(std::string(names.rank) + "=" + std::to_string(launch.rank) + " and " +
+                    names.size + "=" + std::to_string(launch.size) +
+                    " contradict each other: ranks count from 0");
+  launch.local_rank = variables.number_or(names.local_rank, 0);
+  launch.local_size = variables.number_or(names.local_size, launch.local_rank + 1);
+  if (launch.local_rank >= launch.local_size || launch.local_size > launch.size)
+    throw UserError(std::string(names.local_rank) + "=" + std::to_string(launch.local_rank) + ", " +
+                    names.local_size + "=" + std::to_string(launch.local_size) + " and " +
+                    names.size + "=" + std::to_string(launch.size) + " contradict each other");
+  return launch;
+}
+
+/// A number that all ranks of a job know, and other jobs do not share.
+int port_of_job(const Variables& variables) {
+  const std::string job = variables.text("SLURM_JOB_ID", variables.text("PMIX_NAMESPACE"));
+  if (job.empty())
+    return kUsualPort;
+  uint32_t hash = 2166136261U;  // FNV-1a: the same in every process, as std::hash need not be
+  for (const char c : job + "." + variables.text("SLURM_STEP_ID"))
+    hash = (hash ^ static_cast<uint8_t>(c)) * 16777619U;
+  return static_cast<int>(kFirstOfJobs + hash % kPortsOfJobs);
+}
+
+void read_place(const Variables& variables, Launch& launch) {
+  launch.address = variables.text("MASTER_ADDR", launch.address);
+  launch.port = variables.has("MASTER_PORT")
+                    ? static_cast<int>(variables.number("MASTER_PORT", 1, kHighestPort))
+                    : port_of_job(variables);
+  if (launch.address.empty())
+    throw UserError("MASTER_ADDR is not set, and " + launch.launcher +
+                    " does not say where rank 0 is: set it to the host of rank 0");
+}
+
+Launch of_torchrun(const Variables& variables) {
+  Launch launch = read_ranks(variables, kTorchrun);
+  if (launch.size > 1) {
+    variables.require("MASTER_ADDR", "WORLD_SIZE");
+    variables.require("MASTER_PORT", "WORLD_SIZE");
+    read_place(variables, launch);
+  }
+  const std::string agent = variables.text("TORCHELASTIC_USE_AGENT_STORE", "False");
+  if (agent != "True" && agent != "False")
+    throw UserError("TORCHELASTIC_USE_AGENT_STORE: expected True or False, found '" + agent + "'");
+  launch.agent_store = agent == "True";
+  launch.restarts = variables.number_or("TORCHELASTIC_RESTART_COUNT", 0);
+  if (variables.has(kMpirun.rank) &&
+      variables.number_or(kMpirun.size, launch.size) == launch.size &&
+      variables.number(kMpirun.rank, 0, kMost) != launch.rank)
+    throw UserError("RANK=" + std::to_string(launch.rank) +
+                    " and OMPI_COMM_WORLD_RANK=" + variables.text(kMpirun.rank) +
+                    " contradict each other; unset RANK and WORLD_SIZE under mpirun");
+  return launch;
+}
+
+Launch of_mpirun(const Variables& variables) {
+  Launch launch = read_ranks(variables, kMpirun);
+  if (launch.local_size == launch.size)
+    launch.address = "127.0.0.1";
+  if (launch.size > 1)
+    read_place(variables, launch);
+  return launch;
+}
+
+Launch of_srun(const Variables& variables) {
+  Launch launch = read_ranks(variables, kSrun);
+  // Rank 0 is on the first host; where srun was typed may be a login node.
+  launch.address = first_host(variables.text(
+      "SLURM_STEP_NODELIST",
+      variables.text("SLURM_JOB_NODELIST", variables.text("SLURM_LAUNCH_NODE_IPADDR"))));
+  if (launch.size > 1)
+    read_place(variables, launch);
+  return launch;
+}
+
+/// A batch script has the variables of its job as well, but is no rank of it.
+bool by_srun(const Variables& variables) {
+  if (variables.has("SLURM_JOB_ID") && !variables.has("SLURM_STEP_ID"))
+    return false;
+  return variables.has(kSrun.rank);
+}
+
+}  // namespace
+
+Environment process_environment() {
+  return [](const std::string& name) -> std::optional<std::string> {
+    const char* value = std::getenv(name.c_str());
+    if (value == nullptr || *value == '\0')
+      return std::nullopt;
+    return value;
+  };
+}
+
+std::string first_host(const std::string& list) {
+  const auto open = list.find('[');
+  const auto comma = list.find(',');
+  if (open == std::string::npos || comma < open)
+    return list.substr(0, comma);
+  const auto end = list.find_first_of("-,]", open);
+  if (end == std::string::npos)
+    return list.substr(0, open);
+  return list.substr(0, open) + list.substr(open + 1, end - open - 1);
+}
+
+Launch read_launch(const Environment& environment) {
+  const Variables variables(environment);
+  if (variables.has(kTorchrun.rank) || variables.has(kTorchrun.size))
+    return of_torchrun(variables);
+  if (variables.has(kMpirun.rank) || variables.has(kMpirun.size))
+    return of_mpirun(variables);
+  if (by_srun(variables))
+    return of_srun(variables);
+  return {};
+}
+
+}  // namespace sterna::dist

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+namespace sterna::dist {
+
+/// Where this process stands among the ranks of its run, as its launcher said it.
+struct Launch {
+  int64_t rank = 0;
+  int64_t size = 1;
+  int64_t local_rank = 0;    ///< among those of this host
+  int64_t local_size = 1;    ///< ranks of this host
+  std::string address;       ///< where the store is: a host name or an address
+  int port = 0;              ///< of the store
+  bool agent_store = false;  ///< the launcher serves the store; else rank 0 does
+  int64_t restarts = 0;      ///< how often the launcher has begun anew
+  std::string launcher;      ///< "torchrun", "mpirun" or "srun"; empty: started alone
+};
+
+/// A variable's value; nothing where it is not set or empty.
+using Environment = std::function<std::optional<std::string>(const std::string& name)>;
+Environment process_environment();
+
+/// Reads what torchrun (RANK, WORLD_SIZE, MASTER_ADDR, ...), mpirun (OMPI_COMM_WORLD_*) or srun
+/// (SLURM_PROCID, ...) have set, asked in this order: a launcher may have started another one. A
+/// world of one where none has.
+/// @throws recipes::UserError  naming variables that contradict each other, are no numbers or lack
+Launch read_launch(const Environment& environment);
+
+/// "node03" of "node[03-05,09],gpu1": the first host of a list as Slurm writes it.
+std::string first_host(const std::string& list);
+
+}  // namespace sterna::dist

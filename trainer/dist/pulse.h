@@ -1,0 +1,101 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "trainer/dist/board.h"
+#include "trainer/dist/talk.h"
+
+namespace sterna::dist {
+
+/// Who this rank is to its pulse.
+struct PulseOf {
+  int64_t rank = 0;
+  bool hosts_store = false;  ///< the others need this process to read the board
+  std::string host;          ///< this machine's name
+};
+
+/// A rank's sign of life, sent every second, and its watch over the others: each looks at the next
+/// one. Whoever finds a rank lost tells all; the first one's message is printed, and every process
+/// ends with its code, from whatever it was waiting in. Ranks that a debugger or SIGSTOP holds
+/// count as lost; time in which this process itself was held does not count against others.
+class Pulse {
+ public:
+  /// @param board  on a connection that nobody else waits on; `talk` outlives the object
+  Pulse(Board board, const PulseOf& of, Talk& talk);
+  ~Pulse();
+  Pulse(const Pulse&) = delete;
+  Pulse& operator=(const Pulse&) = delete;
+
+  /// Seconds without a sign after which a rank is lost.
+  void set_timeout(double seconds);
+
+  /// Notes a collective. @return  its number, from 1
+  int64_t begin(const std::string& collective);
+  void end(int64_t number);
+  void at_step(int64_t step);
+
+  /// @param stopping  true where this process was asked to stop; then `stop` is called on all
+  /// others
+  void share_stop(std::function<bool()> stopping, std::function<void()> stop);
+
+  /// Waits until every rank has shown itself. Ends the job where one does not within `patience`.
+  void await_all(std::chrono::seconds patience);
+
+  /// Ends the job: this rank has failed.
+  [[noreturn]] void fail(const Failure& failure);
+
+  /// Ends the job: a collective did not come to its end; finds out whose fault that was.
+  [[noreturn]] void lost(const std::string& complaint);
+
+  /// "rank 2 on node3 (process 4711) failed in step 8, behind collective 34 (all_reduce of 4 KiB)".
+  std::string failed_text() const;
+
+  /// No rank watches this one any more.
+  void leave();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  Sign snapshot() const;
+  void beat();
+  void watch_over();
+  void round(double since_last);
+  void look_at_next(double since_last);
+  void relay_stop();
+  double period() const;
+  std::string verdict(const std::vector<std::optional<Sign>>& before);
+  std::string missed_text(const std::vector<std::optional<Sign>>& signs) const;
+  [[noreturn]] void tell(const std::string& text);
+  [[noreturn]] void store_is_gone(const std::string& complaint);
+  [[noreturn]] void finish(const Failure& failure, bool first);
+  void claim_end(int code);
+
+  Board board_;
+  PulseOf of_;
+  Talk& talk_;
+  std::atomic<double> timeout_{50};
+  mutable std::mutex mutex_;  ///< over sign_ and the functions
+  Sign sign_;
+  std::function<bool()> stopping_;
+  std::function<void()> stop_;
+  bool stop_relayed_ = false;
+  int64_t watched_ = -1;  ///< the next rank that has not left, and what was last seen of it
+  int64_t watched_beat_ = -1;
+  double silent_ = 0;
+  std::atomic<int64_t> rounds_{0};
+  std::atomic<bool> ending_{false};
+  std::atomic<int> code_{0};
+  bool stopped_ = false;
+  std::mutex stop_mutex_;
+  std::condition_variable stop_changed_;
+  std::thread beating_;
+  std::thread watching_;
+};
+
+}  // namespace sterna::dist

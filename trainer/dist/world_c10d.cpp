@@ -1,0 +1,257 @@
+#include "trainer/dist/world_c10d.h"
+
+#include <cstring>
+#include <map>
+
+#include "recipes/user_error.h"
+
+namespace sterna::dist {
+namespace {
+
+using at::Tensor;
+
+// Whoever waits at a barrier may wait for a stage that one rank computes alone; the pulse ends it
+// where that rank is lost.
+constexpr auto kPatience = std::chrono::hours(24 * 365);
+
+std::string size_text(double bytes) {
+  constexpr double kKiB = 1024;
+  const double kib = bytes / kKiB;
+  if (kib < 1)
+    return std::to_string(static_cast<int64_t>(bytes)) + " bytes";
+  if (kib < kKiB)
+    return std::to_string(static_cast<int64_t>(kib + 0.5)) + " KiB";
+  return std::to_string(static_cast<int64_t>(kib / kKiB + 0.5)) + " MiB";
+}
+
+std::string call_text(const char* operation, const std::vector<Tensor>& tensors) {
+  double bytes = 0;
+  for (const Tensor& tensor : tensors)
+    bytes += static_cast<double>(tensor.nbytes());
+  return std::string(operation) + " of " + size_text(bytes);
+}
+
+/// Bytes know neither NaN nor dtype: what is only moved is moved as such.
+Tensor as_bytes(const Tensor& tensor) {
+  TORCH_CHECK(tensor.is_contiguous(), "World: expected a contiguous tensor");
+  return tensor.view({-1}).view(at::kByte);
+}
+
+/// Tensors of one dtype as one; copied there and back unless it is a single one already.
+struct Flat {
+  Tensor whole;               ///< [n]
+  std::vector<Tensor> parts;  ///< empty where the tensor itself is used
+
+  void give_back() const {
+    int64_t at = 0;
+    for (const Tensor& part : parts) {
+      Tensor(part).copy_(whole.narrow(0, at, part.numel()).view_as(part));
+      at += part.numel();
+    }
+  }
+};
+
+std::vector<Flat> flatten(const std::vector<Tensor>& tensors) {
+  std::map<at::ScalarType, std::vector<Tensor>> by_dtype;
+  for (const Tensor& tensor : tensors)
+    if (tensor.numel() > 0)
+      by_dtype[tensor.scalar_type()].push_back(tensor);
+  std::vector<Flat> flats;
+  for (const auto& [dtype, same] : by_dtype) {
+    if (same.size() == 1 && same[0].is_contiguous()) {
+      flats.push_back({same[0].view({-1}), {}});
+      continue;
+    }
+    std::vector<Tensor> rows;
+    for (const Tensor& tensor : same)
+      rows.push_back(tensor.reshape({-1}));
+    flats.push_back({at::cat(rows), same});
+  }
+  return flats;
+}
+
+/// Calls of c10d under way, and what is to be done when they have ended.
+class Pending final : public Work {
+ public:
+  Pending(Pulse& pulse, int64_t number) : pulse_(pulse), number_(number) {}
+
+  /// @param start  calls c10d
+  template <typename Start>
+  void add(const Start& start, Flat flat) {
+    try {
+      works_.push_back(start(flat.whole));
+    } catch (const std::exception& error) {
+      pulse_.lost(error.what());
+    }
+    flats_.push_back(std::move(flat));
+  }
+
+  void wait() override {
+    if (done_)
+      return;
+    done_ = true;
+    try {
+      for (const auto& work : works_)
+        work->wait();
+    } catch (const std::exception& error) {
+      pulse_.lost(error.what());
+    }
+    for (const Flat& flat : flats_)
+      flat.give_back();
+    pulse_.end(number_);
+  }
+
+ private:
+  Pulse& pulse_;
+  int64_t number_;
+  std::vector<c10::intrusive_ptr<c10d::Work>> works_;
+  std::vector<Flat> flats_;
+  bool done_ = false;
+};
+
+class C10dWorld final : public World {
+ public:
+  C10dWorld(Connect connect, Circle circle, Pulse& pulse)
+      : connect_(std::move(connect)), circle_(std::move(circle)), pulse_(pulse) {
+    const int64_t number = pulse_.begin("connecting " + std::to_string(size()) + " ranks");
+    try {
+      backend_ = connect_(circle_);
+    } catch (const recipes::UserError&) {
+      throw;
+    } catch (const std::exception& error) {
+      pulse_.lost(error.what());
+    }
+    pulse_.end(number);
+  }
+
+  int64_t rank() const override { return circle_.rank; }
+  int64_t size() const override { return static_cast<int64_t>(circle_.ranks.size()); }
+
+  WorkHandle all_reduce(const std::vector<Tensor>& tensors) override {
+    auto work = begin(call_text("all_reduce", tensors));
+    for (Flat& flat : flatten(tensors))
+      work->add(
+          [&](const Tensor& whole) {
+            std::vector<Tensor> one{whole};
+            return backend_->allreduce(one);
+          },
+          std::move(flat));
+    return work;
+  }
+
+  WorkHandle reduce_scatter(Tensor out, const Tensor& in) override {
+    TORCH_CHECK(in.numel() == out.numel() * size() && in.is_contiguous() && out.is_contiguous(),
+                "reduce_scatter: expected [n] and contiguous [n * ",
+                size(),
+                "], found ",
+                out.numel(),
+                " and ",
+                in.numel());
+    auto work = begin(call_text("reduce_scatter", {in}));
+    Tensor from = in;
+    work->add([&](const Tensor&) { return backend_->_reduce_scatter_base(out, from); }, {in, {}});
+    return work;
+  }
+
+  WorkHandle all_gather(Tensor out, const Tensor& in) override {
+    TORCH_CHECK(out.numel() == in.numel() * size() && out.scalar_type() == in.scalar_type(),
+                "all_gather: expected [n] and [n * ",
+                size(),
+                "] of one dtype, found ",
+                in.numel(),
+                " and ",
+                out.numel());
+    auto work = begin(call_text("all_gather", {out}));
+    Tensor from = as_bytes(in.contiguous());
+    Tensor to = as_bytes(out);
+    work->add([&](const Tensor&) { return backend_->_allgather_base(to, from); }, {from, {}});
+    return work;
+  }
+
+  WorkHandle broadcast(const std::vector<Tensor>& tensors, int64_t root) override {
+    TORCH_CHECK(root >= 0 && root < size(), "broadcast: there is no rank ", root);
+    auto work = begin(call_text("broadcast", tensors));
+    c10d::BroadcastOptions options;
+    options.rootRank = root;
+    for (Flat& flat : flatten(tensors))
+      work->add(
+          [&](const Tensor& whole) {
+            std::vector<Tensor> bytes{as_bytes(whole)};
+            return backend_->broadcast(bytes, options);
+          },
+          std::move(flat));
+    return work;
+  }
+
+  std::vector<std::string> gather_bytes(const std::string& bytes) override {
+    barrier();
+    const auto sizes = at::empty({size()}, at::kLong);
+    all_gather(sizes, at::full({1}, static_cast<int64_t>(bytes.size()), at::kLong))->wait();
+    const int64_t longest = sizes.max().item<int64_t>();
+    std::vector<std::string> all(static_cast<size_t>(size()));
+    if (longest == 0)
+      return all;
+    Tensor own = at::zeros({longest}, at::kByte);
+    std::memcpy(own.mutable_data_ptr(), bytes.data(), bytes.size());
+    const Tensor table = at::empty({size(), longest}, at::kByte);
+    all_gather(table, own)->wait();
+    for (int64_t i = 0; i < size(); ++i)
+      all[static_cast<size_t>(i)].assign(static_cast<const char*>(table[i].const_data_ptr()),
+                                         static_cast<size_t>(sizes[i].item<int64_t>()));
+    return all;
+  }
+
+  void barrier() override {
+    auto work = begin("barrier");
+    c10d::BarrierOptions options;
+    options.timeout = kPatience;
+    work->add([&](const Tensor&) { return backend_->barrier(options); }, {});
+    work->wait();
+  }
+
+  [[noreturn]] void abort(const std::string& reason) override {
+    pulse_.fail({kRankLost, "sterna: " + pulse_.failed_text() + ": " + reason});
+  }
+
+  std::unique_ptr<World> subgroup(const std::vector<int64_t>& ranks) override {
+    Circle inner{{}, -1, circle_.name + "/"};
+    for (const int64_t rank : ranks) {
+      TORCH_CHECK(rank >= 0 && rank < size() &&
+                      (inner.ranks.empty() ||
+                       circle_.ranks[static_cast<size_t>(rank)] > inner.ranks.back()),
+                  "subgroup: expected ascending ranks below ",
+                  size());
+      if (rank == circle_.rank)
+        inner.rank = static_cast<int64_t>(inner.ranks.size());
+      inner.ranks.push_back(circle_.ranks[static_cast<size_t>(rank)]);
+      inner.name += std::to_string(inner.ranks.back()) + ",";
+    }
+    inner.name += std::to_string(++subgroups_[inner.name]);
+    if (inner.rank < 0)
+      return nullptr;
+    if (inner.ranks.size() == 1)
+      return make_single();
+    return std::make_unique<C10dWorld>(connect_, inner, pulse_);
+  }
+
+  void at_step(int64_t step) override { pulse_.at_step(step); }
+
+ private:
+  std::shared_ptr<Pending> begin(const std::string& call) {
+    return std::make_shared<Pending>(pulse_, pulse_.begin(call));
+  }
+
+  Connect connect_;
+  Circle circle_;
+  Pulse& pulse_;
+  Backend backend_;
+  std::map<std::string, int64_t> subgroups_;  ///< made so far, by their ranks
+};
+
+}  // namespace
+
+std::unique_ptr<World> make_c10d(const Connect& connect, const Circle& circle, Pulse& pulse) {
+  return std::make_unique<C10dWorld>(connect, circle, pulse);
+}
+
+}  // namespace sterna::dist

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+
+#include "trainer/dist/world.h"
+
+namespace sterna::run {
+
+/// What every rank does on its own, or one for all: waits for all of them behind it, however long
+/// one takes. Every rank calls it at the same place.
+/// @throws Interrupted  on every rank where it was thrown on one; what else is thrown stays there
+void together(dist::World& world, const std::function<void()>& work);
+
+/// The same, done by rank 0 alone.
+void on_rank_0(dist::World& world, const std::function<void()>& work);
+
+/// The same, done by rank 0 first: the others find what it has made.
+void rank_0_first(dist::World& world, const std::function<void()>& work);
+
+/// What rank 0 answers, on every rank.
+bool as_rank_0(dist::World& world, const std::function<bool()>& ask);
+
+/// Refuses ranks that do not agree, with the values of rank 0 and of the first that has others.
+/// @param facts  values by name
+/// @throws recipes::UserError  on every rank
+void require_agreement(dist::World& world, const std::map<std::string, std::string>& facts);
+
+}  // namespace sterna::run
