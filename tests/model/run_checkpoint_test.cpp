@@ -1,10 +1,13 @@
 // A manifest that lacks what a run is continued with is a damaged one, whatever its files say.
 #include "trainer/model/run_checkpoint.h"
 
+#include <numeric>
+
 #include <nlohmann/json.hpp>
 
 #include "tests/io/support.h"
 #include "trainer/io/safetensors.h"
+#include "trainer/model/checkpoint_tensors.h"
 
 namespace sterna::model {
 namespace {
@@ -124,6 +127,62 @@ TEST_F(ManifestFile, ThatListsMoreThanItsFileHoldsIsRefusedBeforeMemoryIsAskedFo
   EXPECT_HAS(error_with({2}, 0, 1), "does not have the rows");
   EXPECT_HAS(error_with({2, 0}, 0, -5), "does not have the rows");
   EXPECT_HAS(error_with({2}, INT64_MIN, 1), "does not have the rows");  // the difference overflows
+}
+
+/// Rows 0 to 5 of a tensor [5, 2], in the files of three ranks: two rows, none, three.
+class Slices : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::iota(values_.begin(), values_.end(), 0.0f);
+    manifest_.tensors = {{"w", "master", io::Dtype::kF32, {5, 2}, {}}};
+    add(0, 2, 1);
+    add(2, 5, 3);
+  }
+
+  void add(int64_t begin, int64_t end, int64_t number) {
+    const std::string file = shard_file("master", number - 1, 3);
+    io::write_safetensors(
+        folder_ / file,
+        {{"w",
+          io::Dtype::kF32,
+          {end - begin, 2},
+          std::as_bytes(std::span(values_).subspan(2 * begin, 2 * (end - begin)))}});
+    manifest_.tensors[0].slices.push_back({file, begin, end});
+  }
+
+  Tensor read(int64_t begin, int64_t end) const {
+    return CheckpointTensors(folder_, manifest_).read(manifest_.tensors[0], begin, end);
+  }
+
+  tests::TempFolder folder_;
+  std::vector<float> values_ = std::vector<float>(10);
+  Manifest manifest_;
+};
+
+TEST_F(Slices, GiveAnyRowsOfTheTensor) {
+  const Tensor whole = at::arange(10, at::kFloat).view({5, 2});
+  for (int64_t begin = 0; begin <= 5; ++begin)
+    for (int64_t end = begin; end <= 5; ++end)
+      EXPECT_TRUE(at::equal(read(begin, end), whole.slice(0, begin, end))) << begin << " " << end;
+}
+
+TEST_F(Slices, AreOpenedWhereTheirRowsAreWantedAndNowhereElse) {
+  std::filesystem::remove(folder_ / "master-00001-of-00003.safetensors");
+  EXPECT_EQ(read(2, 4).size(0), 2);
+  EXPECT_HAS(tests::message_of<io::FileError>([&] { read(1, 4); }), "master-00001-of-00003");
+}
+
+TEST_F(Slices, ThatLeaveAHoleAreRefusedWhateverRowsAreWanted) {
+  manifest_.tensors[0].slices[1].begin = 3;
+  EXPECT_HAS(tests::message_of<io::FileError>([&] { read(0, 1); }), "does not have the rows");
+  manifest_.tensors[0].slices.pop_back();
+  EXPECT_HAS(tests::message_of<io::FileError>([&] { read(0, 1); }), "missing behind row 2");
+}
+
+TEST(ShardFile, SaysItsRankWhereThereAreSeveral) {
+  EXPECT_EQ(shard_file("quant", 0, 1), "quant.safetensors");
+  EXPECT_EQ(shard_file("quant", 0, 2), "quant-00001-of-00002.safetensors");
+  EXPECT_EQ(shard_file("ema", 122, 4096), "ema-00123-of-04096.safetensors");
 }
 
 }  // namespace

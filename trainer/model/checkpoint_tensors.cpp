@@ -30,6 +30,13 @@ uint64_t bytes_of_listed(const CheckpointTensor& listed, const fs::path& checkpo
   }
 }
 
+bool holds_slice(const io::TensorView& view,
+                 const CheckpointTensor::Slice& slice,
+                 uint64_t row_bytes) {
+  return view.dtype == io::Dtype::kF32 &&
+         view.bytes.size() == static_cast<uint64_t>(slice.end - slice.begin) * row_bytes;
+}
+
 }  // namespace
 
 CheckpointTensors::CheckpointTensors(const fs::path& checkpoint, const Manifest& manifest)
@@ -52,21 +59,38 @@ std::vector<std::string> CheckpointTensors::names(const std::string& kind) const
   return names;
 }
 
-Tensor CheckpointTensors::read(const CheckpointTensor& listed) const {
-  const CheckpointTensor* average = averages_ ? find("ema", listed.name) : nullptr;
-  return assemble(average == nullptr ? listed : *average);
+int64_t rows_of(const CheckpointTensor& tensor) {
+  return tensor.shape.empty() ? 1 : tensor.shape[0];
 }
 
-Tensor CheckpointTensors::assemble(const CheckpointTensor& listed) const {
+Tensor CheckpointTensors::read(const CheckpointTensor& listed) const {
+  return read(listed, 0, rows_of(listed));
+}
+
+Tensor CheckpointTensors::read(const CheckpointTensor& listed, int64_t begin, int64_t end) const {
+  const CheckpointTensor* average = averages_ ? find("ema", listed.name) : nullptr;
+  return assemble(average == nullptr ? listed : *average, begin, end);
+}
+
+Tensor CheckpointTensors::assemble(const CheckpointTensor& listed,
+                                   int64_t begin,
+                                   int64_t end) const {
   const uint64_t bytes = bytes_of_listed(listed, checkpoint_);
-  const int64_t rows = listed.shape.empty() ? 1 : listed.shape[0];
+  const int64_t rows = rows_of(listed);
+  TORCH_CHECK(
+      0 <= begin && begin <= end && end <= rows, listed.name, ": rows ", begin, " to ", end);
   const uint64_t row_bytes = bytes / static_cast<uint64_t>(std::max<int64_t>(rows, 1));
+  const auto wanted = [&](const CheckpointTensor::Slice& slice) {
+    return std::pair(std::max(begin, slice.begin), std::min(end, slice.end));
+  };
+  const auto outside = [&](const CheckpointTensor::Slice& slice) {
+    const auto [first, last] = wanted(slice);
+    return first >= last && rows > 0;
+  };
   int64_t next = 0;
   for (const auto& slice : listed.slices) {
-    const io::TensorView& view = part(listed, slice);
     const bool follows = slice.begin == next && slice.end >= next && slice.end <= rows;
-    const auto wanted = follows ? static_cast<uint64_t>(slice.end - slice.begin) : 0;
-    if (!follows || view.dtype != io::Dtype::kF32 || view.bytes.size() != wanted * row_bytes)
+    if (!follows || (!outside(slice) && !holds_slice(part(listed, slice), slice, row_bytes)))
       throw io::FileError((checkpoint_ / slice.file).string() + ": " + listed.name +
                           " does not have the rows that the manifest gives it");
     next = slice.end;
@@ -74,11 +98,22 @@ Tensor CheckpointTensors::assemble(const CheckpointTensor& listed) const {
   if (next != rows)
     throw io::FileError((checkpoint_ / "manifest.json").string() + ": rows of " + listed.name +
                         " are missing behind row " + std::to_string(next));
-  Tensor whole = at::empty(listed.shape, at::kFloat);
-  auto* to = static_cast<char*>(whole.data_ptr());
-  for (const auto& slice : listed.slices)
-    move_bytes(part(listed, slice).bytes, to + static_cast<uint64_t>(slice.begin) * row_bytes);
-  return whole;
+  std::vector<int64_t> shape = listed.shape;
+  if (!shape.empty())
+    shape[0] = end - begin;
+  Tensor result = at::empty(shape, at::kFloat);
+  auto* to = static_cast<char*>(result.data_ptr());
+  for (const auto& slice : listed.slices) {
+    if (outside(slice))
+      continue;
+    const auto [first, last] = wanted(slice);
+    const auto at = [&](int64_t row, int64_t from) {
+      return static_cast<uint64_t>(row - from) * row_bytes;
+    };
+    move_bytes(part(listed, slice).bytes.subspan(at(first, slice.begin), at(last, first)),
+               to + at(first, begin));
+  }
+  return result;
 }
 
 const io::TensorView& CheckpointTensors::part(const CheckpointTensor& listed,

@@ -11,6 +11,9 @@
 
 namespace sterna::model {
 
+/// Rows of a tensor; of one without dimensions there is one.
+int64_t rows_of(const CheckpointTensor& tensor);
+
 /// The tensors that a run's checkpoint lists, read one at a time; for one thread.
 class CheckpointTensors {
  public:
@@ -31,8 +34,11 @@ class CheckpointTensors {
   /// @throws io::FileError  naming the file and the rows
   Tensor read(const CheckpointTensor& listed) const;
 
+  /// The same of rows [begin, end) alone: only the files that hold some of them are opened.
+  Tensor read(const CheckpointTensor& listed, int64_t begin, int64_t end) const;
+
  private:
-  Tensor assemble(const CheckpointTensor& listed) const;
+  Tensor assemble(const CheckpointTensor& listed, int64_t begin, int64_t end) const;
   const io::TensorView& part(const CheckpointTensor& listed,
                              const CheckpointTensor::Slice& slice) const;
 

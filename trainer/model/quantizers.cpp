@@ -1,6 +1,21 @@
 #include "trainer/model/quantizers.h"
 
 namespace sterna::model {
+namespace {
+
+/// True where `target` has a row for each row that `master` has of its matrix, and the checkpoint
+/// one for each of the whole matrix.
+bool is_cut(const Tensor& target,
+            const Tensor& master,
+            const CheckpointTensor& listed,
+            const CheckpointTensor& matrix) {
+  if (target.dim() == 0 || target.size(0) != master.size(0) || listed.shape.empty())
+    return false;
+  return rows_of(listed) == rows_of(matrix) && rows_of(matrix) > master.size(0) &&
+         target.sizes().slice(1) == at::IntArrayRef(listed.shape).slice(1);
+}
+
+}  // namespace
 
 std::string module_of(const std::string& parameter) {
   constexpr std::string_view kSuffix = ".weight";
@@ -31,28 +46,35 @@ std::string quantizer_tensor(const std::string& parameter, const std::string& na
   return parameter + ".quant." + name;
 }
 
-Tensor StoredQuantizers::need(const std::string& kind, const std::string& name) const {
+const CheckpointTensor& StoredQuantizers::need(const std::string& kind,
+                                               const std::string& name) const {
   const CheckpointTensor* found = tensors_.find(kind, name);
   if (found == nullptr)
     throw io::FileError(tensors_.checkpoint().string() + ": " + name +
                         " is absent, though the recipe's quantizer has it: was the model or "
                         "[quant] changed since?");
-  return tensors_.read(*found);
+  return *found;
 }
 
 void StoredQuantizers::restore(quant::Quantizer& quantizer,
                                const std::string& parameter,
-                               const Tensor& master) const {
+                               const Tensor& master,
+                               int64_t first_row) const {
   quantizer.allocate(master);
+  const CheckpointTensor* matrix = tensors_.find("master", parameter);
   const auto fill = [&](const std::vector<quant::NamedTensor>& targets, const char* kind) {
     for (const quant::NamedTensor& each : targets) {
       const std::string name = quantizer_tensor(parameter, each.name);
-      const Tensor value = need(kind, name);
-      if (value.sizes() != each.tensor.sizes())
+      const CheckpointTensor& listed = need(kind, name);
+      if (each.tensor.sizes() == listed.shape) {
+        Tensor(each.tensor).copy_(tensors_.read(listed));
+      } else if (matrix != nullptr && is_cut(each.tensor, master, listed, *matrix)) {
+        Tensor(each.tensor).copy_(tensors_.read(listed, first_row, first_row + master.size(0)));
+      } else {
         throw io::FileError(tensors_.checkpoint().string() + ": " + name +
                             " has another shape than the recipe's quantizer gives it: was the "
                             "model or [quant] changed since?");
-      Tensor(each.tensor).copy_(value);
+      }
     }
   };
   fill(quantizer.parameters(), "quant");
@@ -62,7 +84,7 @@ void StoredQuantizers::restore(quant::Quantizer& quantizer,
 void StoredQuantizers::require_scales(const quant::Encoded& encoded,
                                       const std::string& parameter) const {
   const auto equal = [&](const Tensor& computed, const char* name) {
-    return at::equal(computed, need("buffer", quantizer_tensor(parameter, name)));
+    return at::equal(computed, tensors_.read(need("buffer", quantizer_tensor(parameter, name))));
   };
   const bool scales =
       equal(encoded.scales, kScalesInUse) &&

@@ -39,17 +39,20 @@ class StoredQuantizers {
   explicit StoredQuantizers(const CheckpointTensors& tensors) : tensors_(tensors) {}
 
   /// Makes a new quantizer what it was when the checkpoint was written; nothing is searched.
-  /// @param master  fp32 [N, K]; only its shape counts
+  /// @param master     fp32 [N, K]; only its shape counts
+  /// @param first_row  of the matrix, where `master` is some rows of it: what the quantizer holds
+  ///                   for each row is read for these
   /// @throws io::FileError  naming a tensor that is absent or of another shape
   void restore(quant::Quantizer& quantizer,
                const std::string& parameter,
-               const Tensor& master) const;
+               const Tensor& master,
+               int64_t first_row = 0) const;
 
   /// @throws io::FileError  where this program computes other scales than the one that trained
   void require_scales(const quant::Encoded& encoded, const std::string& parameter) const;
 
  private:
-  Tensor need(const std::string& kind, const std::string& name) const;
+  const CheckpointTensor& need(const std::string& kind, const std::string& name) const;
 
   const CheckpointTensors& tensors_;
 };

@@ -22,6 +22,8 @@ namespace fs = std::filesystem;
 
 constexpr const char* kManifest = "manifest.json";
 constexpr const char* kOwnHash = "sha256";
+constexpr const char* kShardOf = "-of-";
+constexpr const char* kShardEnding = ".safetensors";
 
 /// "source" may be written anew by hand, where a checkpoint was moved.
 std::string own_hash(json manifest) {
@@ -119,6 +121,40 @@ Manifest manifest_of(const json& j) {
   return m;
 }
 
+/// "rank 1 of 4" by what shard_file() gives; empty where one rank wrote all.
+std::string writer_of(const std::string& file) {
+  const size_t of = file.rfind(kShardOf);
+  const size_t dash = of == std::string::npos ? of : file.rfind('-', of - 1);
+  if (dash == std::string::npos)
+    return {};
+  int64_t number = 0;
+  int64_t ranks = 0;
+  const char* text = file.data();
+  std::from_chars(text + dash + 1, text + of, number);
+  std::from_chars(text + of + std::string_view(kShardOf).size(), text + file.size(), ranks);
+  return "rank " + std::to_string(number - 1) + " of " + std::to_string(ranks);
+}
+
+/// What is lost with a file, in brackets.
+std::string content_of(const std::string& file, const Manifest& manifest) {
+  std::string first;
+  int64_t others = -1;
+  for (const CheckpointTensor& tensor : manifest.tensors) {
+    for (const auto& slice : tensor.slices) {
+      if (slice.file != file)
+        continue;
+      if (++others == 0)
+        first = "rows " + std::to_string(slice.begin) + " to " + std::to_string(slice.end) +
+                " of " + tensor.kind + " " + tensor.name;
+    }
+  }
+  if (first.empty())
+    return {};
+  const std::string writer = writer_of(file);
+  return " (" + (writer.empty() ? std::string("it holds ") : writer + " wrote it: ") + first +
+         (others > 0 ? " and " + std::to_string(others) + " more" : "") + ")";
+}
+
 // "step-12" -> {1, 12}, "block-3" -> {0, 3}: steps come after blocks.
 std::pair<int, int64_t> age(const fs::path& folder) {
   const std::string name = folder.filename().string();
@@ -170,15 +206,26 @@ void write_manifest(const fs::path& checkpoint, const Manifest& m) {
   io::write_atomically(checkpoint / kManifest, j.dump(1) + "\n");
 }
 
+std::string shard_file(const std::string& kind, int64_t rank, int64_t ranks) {
+  if (ranks == 1)
+    return kind + kShardEnding;
+  const auto five = [](int64_t number) {
+    const std::string digits = std::to_string(number);
+    return std::string(5 - std::min<size_t>(digits.size(), 5), '0') + digits;
+  };
+  return kind + "-" + five(rank + 1) + kShardOf + five(ranks) + kShardEnding;
+}
+
 void verify_checkpoint(const fs::path& checkpoint, const Manifest& manifest) {
   for (const auto& [file, expected] : manifest.files) {
     const fs::path path = checkpoint / file;
     if (!fs::is_regular_file(path))
-      throw io::FileError(path.string() + ": missing, though the manifest lists it");
+      throw io::FileError(path.string() + ": missing, though the manifest lists it" +
+                          content_of(file, manifest));
     const std::string found = io::sha256_of_file(path);
     if (found != expected)
       throw io::FileError(path.string() + ": damaged: SHA-256 is " + found +
-                          ", the manifest says " + expected);
+                          ", the manifest says " + expected + content_of(file, manifest));
   }
 }
 

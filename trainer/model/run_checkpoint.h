@@ -22,8 +22,12 @@ struct CheckpointTensor {
     int64_t begin = 0;  ///< first row
     int64_t end = 0;    ///< one past the last
   };
-  std::vector<Slice> slices;  ///< one per process, in row order
+  std::vector<Slice> slices;  ///< in row order, each from the rank that wrote it
 };
+
+/// The file that a rank writes its tensors of one kind to: "master.safetensors", and of several
+/// ranks "master-00002-of-00004.safetensors" (counted from 1, as Hugging Face's shards are).
+std::string shard_file(const std::string& kind, int64_t rank, int64_t ranks);
 
 /// Manifest v1 of a checkpoint folder: written last, so a folder without one is torn.
 struct Manifest {
@@ -44,7 +48,9 @@ Manifest read_manifest(const std::filesystem::path& checkpoint);
 
 void write_manifest(const std::filesystem::path& checkpoint, const Manifest& manifest);
 
-/// Hashes every file. @throws io::FileError  naming the first that is missing or differs
+/// Hashes every file.
+/// @throws io::FileError  naming the first that is missing or differs, the rank that wrote it and
+///                        what it holds
 void verify_checkpoint(const std::filesystem::path& checkpoint, const Manifest& manifest);
 
 /// Checkpoint folders of a run, oldest first (blocks before steps), complete or not.

@@ -1,11 +1,7 @@
 #include "trainer/run/checkpoint.h"
 
-#include "trainer/io/atomic_file.h"
-#include "trainer/io/safetensors.h"
-#include "trainer/io/sha256.h"
 #include "trainer/model/activations.h"
 #include "trainer/model/quantizers.h"
-#include "trainer/run/code_version.h"
 #include "trainer/run/held_codes.h"
 
 namespace sterna::run {
@@ -13,6 +9,15 @@ namespace {
 
 namespace fs = std::filesystem;
 using Named = std::map<std::string, Tensor>;
+
+/// A matrix of no rows is held, whoever holds none of its rows.
+bool holds_none(const Slot& slot) {
+  return slot.rows.count() == 0 && !slot.rows.whole();
+}
+
+int64_t row_count(const Tensor& tensor) {
+  return tensor.dim() == 0 ? 1 : tensor.size(0);
+}
 
 Named masters_of(Student& student) {
   Named result;
@@ -34,7 +39,7 @@ Named learned_of(Student& student) {
 Named scales_in_use(Student& student) {
   Named result;
   for (const Slot& slot : student.slots()) {
-    if (!slot.quantizer)
+    if (!slot.quantizer || holds_none(slot))
       continue;
     const quant::Encoded encoded = slot.quantizer->encode(slot.master);
     result.emplace(model::quantizer_tensor(slot.name, model::kScalesInUse), encoded.scales);
@@ -73,90 +78,107 @@ Named averages_of(Student& student, Average* average) {
   return result;
 }
 
-void write_kind(const fs::path& folder,
-                model::Manifest& manifest,
-                const std::string& kind,
-                const Named& tensors) {
-  if (tensors.empty())
-    return;
-  const std::string file = kind + ".safetensors";
-  std::vector<io::TensorToWrite> writes;
-  std::vector<Tensor> alive;
-  for (const auto& [name, tensor] : tensors) {
-    alive.push_back(tensor.detach().cpu().contiguous());
-    const Tensor& t = alive.back();
-    writes.push_back({name,
-                      io::Dtype::kF32,
-                      t.sizes().vec(),
-                      {static_cast<const std::byte*>(t.const_data_ptr()), t.nbytes()}});
-    const int64_t rows = t.dim() == 0 ? 1 : t.size(0);
-    manifest.tensors.push_back({name, kind, io::Dtype::kF32, t.sizes().vec(), {{file, 0, rows}}});
+/// The parameters that tensors of a checkpoint belong to: "<parameter>" itself,
+/// "<parameter>.quant.<name>" and their like.
+class Owners {
+ public:
+  explicit Owners(Student& student) {
+    for (const Slot& slot : student.slots())
+      slots_.emplace(slot.name, &slot);
   }
-  io::write_safetensors(folder / file, std::move(writes));
-  manifest.files[file] = io::sha256_of_file(folder / file);
-}
 
-void restore_masters(const fs::path& checkpoint,
-                     const model::Manifest& manifest,
-                     Student& student) {
-  const Named stored = model::read_kind(checkpoint, manifest, "master");
-  for (const auto& [name, target] : masters_of(student)) {
-    const auto at = stored.find(name);
-    if (at == stored.end() || at->second.sizes() != target.sizes())
-      throw io::FileError(checkpoint.string() + ": master " + name +
-                          (at == stored.end() ? " is absent" : " has another shape") +
-                          ": was the model changed since?");
-    Tensor(target).copy_(at->second);
+  /// Null where it belongs to none, and every rank has it.
+  const Slot* of(std::string tensor) const {
+    for (;;) {
+      const auto found = slots_.find(tensor);
+      const size_t dot = tensor.rfind('.');
+      if (found != slots_.end() || dot == std::string::npos)
+        return found == slots_.end() ? nullptr : found->second;
+      tensor.resize(dot);
+    }
   }
-}
 
-/// A folder that goes with the object, if it is still there.
-struct Draft {
-  explicit Draft(const fs::path& place) : path(place) {
-    fs::remove_all(path);
-    fs::create_directories(path);
-  }
-  ~Draft() {
-    std::error_code ignored;  // on a disk that fails, the next checkpoint clears it away
-    fs::remove_all(path, ignored);
-  }
-  Draft(const Draft&) = delete;
-  Draft& operator=(const Draft&) = delete;
-  const fs::path path;
+ private:
+  std::map<std::string, const Slot*> slots_;
 };
+
+void add_kind(const std::string& kind,
+              const Named& tensors,
+              const Owners& owners,
+              std::vector<Part>& parts) {
+  for (const auto& [name, tensor] : tensors) {
+    const Slot* slot = owners.of(name);
+    if (slot != nullptr && holds_none(*slot))
+      continue;
+    const int64_t count = row_count(tensor);
+    Rows rows{0, count, count};
+    if (slot != nullptr && !slot->rows.whole()) {
+      rows = slot->rows;
+      TORCH_CHECK(count == rows.count(),
+                  name,
+                  " has ",
+                  count,
+                  " rows on a rank that holds rows ",
+                  rows.begin,
+                  " to ",
+                  rows.end,
+                  " of its matrix");
+    }
+    parts.push_back({kind, name, tensor.detach(), rows});
+  }
+}
+
+/// Which rows of a listed tensor this rank wants: those of its matrix, where it has one for each.
+std::pair<int64_t, int64_t> wanted_rows(const model::CheckpointTensor& listed,
+                                        const Owners& owners) {
+  const Slot* slot = owners.of(listed.name);
+  const int64_t rows = model::rows_of(listed);
+  if (slot == nullptr || slot->rows.whole())
+    return {0, rows};
+  if (holds_none(*slot))
+    return {0, 0};
+  return rows == slot->rows.total ? std::pair(slot->rows.begin, slot->rows.end)
+                                  : std::pair(int64_t{0}, rows);
+}
+
+void restore_masters(const model::CheckpointTensors& tensors, Student& student) {
+  for (const Slot& slot : student.slots()) {
+    const model::CheckpointTensor* listed = tensors.find("master", slot.name);
+    std::vector<int64_t> shape = slot.master.sizes().vec();
+    if (!shape.empty())
+      shape[0] = slot.rows.total;
+    if (listed == nullptr || listed->shape != shape)
+      throw io::FileError(tensors.checkpoint().string() + ": master " + slot.name +
+                          (listed == nullptr ? " is absent" : " has another shape") +
+                          ": was the model changed since?");
+    if (!holds_none(slot))
+      Tensor(slot.master).copy_(tensors.read(*listed, slot.rows.begin, slot.rows.end));
+  }
+}
 
 }  // namespace
 
-fs::path save_checkpoint(const fs::path& run, model::Manifest header, const Trainee& trainee) {
+std::vector<Part> parts_of(const Trainee& trainee) {
   auto& [student, optimizer, average, ranges] = trainee;
   const at::NoGradGuard no_grad;
-  const std::string name =
-      (header.stage == "blockwise" ? "block-" : "step-") + std::to_string(header.step);
-  const fs::path target = run / "checkpoints" / name;
-  const Draft draft(run / "checkpoints" / ("." + name + ".tmp"));
-  const fs::path& temporary = draft.path;
-  header.code_version = code_version();
-  header.tensors.clear();
-  header.files.clear();
-  write_kind(temporary, header, "master", masters_of(student));
+  const Owners owners(student);
+  std::vector<Part> parts;
+  add_kind("master", masters_of(student), owners, parts);
   Named learned = learned_of(student);
   if (ranges != nullptr)
     learned.merge(ranges->tensors());
-  write_kind(temporary, header, "quant", learned);
-  write_kind(temporary, header, "buffer", buffers_of(student));
+  add_kind("quant", learned, owners, parts);
+  add_kind("buffer", buffers_of(student), owners, parts);
   Named first;
   Named second;
   for (const auto& [tensor, moments] : optimizer.moments()) {
     first.emplace(tensor, moments.first);
     second.emplace(tensor, moments.second);
   }
-  write_kind(temporary, header, "moment1", first);
-  write_kind(temporary, header, "moment2", second);
-  write_kind(temporary, header, "ema", averages_of(student, average));
-  model::write_manifest(temporary, header);
-  fs::remove_all(target);
-  io::publish_folder(temporary, target);
-  return target;
+  add_kind("moment1", first, owners, parts);
+  add_kind("moment2", second, owners, parts);
+  add_kind("ema", averages_of(student, average), owners, parts);
+  return parts;
 }
 
 void restore_checkpoint(const fs::path& checkpoint,
@@ -164,19 +186,19 @@ void restore_checkpoint(const fs::path& checkpoint,
                         Student& student,
                         Optimizer& optimizer) {
   const at::NoGradGuard no_grad;
-  restore_masters(checkpoint, manifest, student);
   const model::CheckpointTensors tensors(checkpoint, manifest);
+  restore_masters(tensors, student);
   const model::StoredQuantizers stored(tensors);
   for (Slot& slot : student.slots()) {
-    if (slot.quantizer)
-      stored.restore(*slot.quantizer, slot.name, slot.master);
+    if (slot.quantizer && !holds_none(slot))
+      stored.restore(*slot.quantizer, slot.name, slot.master, slot.rows.begin);
     slot.stale = true;
   }
   if (!model::act_state(student.decoder()).empty())
     model::restore_act_state(
-        student.decoder(), model::read_kind(checkpoint, manifest, "buffer"), checkpoint.string());
-  const Named first = model::read_kind(checkpoint, manifest, "moment1");
-  Named second = model::read_kind(checkpoint, manifest, "moment2");
+        student.decoder(), read_held(tensors, "buffer", student), checkpoint.string());
+  const Named first = read_held(tensors, "moment1", student);
+  Named second = read_held(tensors, "moment2", student);
   optimizer.moments().clear();
   for (const auto& [name, tensor] : first) {
     const auto own = manifest.state.find(kAppliedTo + name);
@@ -184,6 +206,20 @@ void restore_checkpoint(const fs::path& checkpoint,
         own == manifest.state.end() ? optimizer.applied() : static_cast<int64_t>(own->second);
     optimizer.moments()[name] = {tensor, second.at(name), applied};
   }
+}
+
+Named read_held(const model::CheckpointTensors& tensors,
+                const std::string& kind,
+                Student& student) {
+  const Owners owners(student);
+  Named result;
+  for (const std::string& name : tensors.names(kind)) {
+    const model::CheckpointTensor& listed = *tensors.find(kind, name);
+    const auto [begin, end] = wanted_rows(listed, owners);
+    if (begin < end || model::rows_of(listed) == 0)
+      result.emplace(name, tensors.read(listed, begin, end));
+  }
+  return result;
 }
 
 void prune_checkpoints(const fs::path& run, int64_t keep_last, const std::string& best) {

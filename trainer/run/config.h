@@ -94,6 +94,7 @@ struct TrainConfig {
   int64_t threads = 0;
   std::string device = "cpu";
   int64_t checkpoint_every = 0;
+  bool checkpoint_async = true;
   int64_t keep_last = 2;
   bool keep_best = true;
   int64_t log_every = 10;
@@ -159,6 +160,10 @@ struct TrainConfig {
       checkpoint_every,
       "steps between checkpoints; 0: only the last",
       Range{int64_t{0}, kMany});
+    v("checkpoint_async",
+      checkpoint_async,
+      "write checkpoints on the way in a thread, from a copy in host memory, while training goes "
+      "on");
     v("keep_last", keep_last, "newest checkpoints to keep", Range{int64_t{1}, kMany});
     v("keep_best", keep_best, "also keep the checkpoint with the lowest evaluated perplexity");
     v("log_every",

@@ -74,19 +74,26 @@ fs::path set_aside(const fs::path& checkpoint) {
 
 /// The newest checkpoint that holds. What does not hold is kept: it may be worth mending, or have
 /// been out of reach for a moment only.
-fs::path sound_checkpoint(Run& run) {
+fs::path look_for_sound_checkpoint(Run& run) {
   std::vector<std::string> torn;
   std::vector<fs::path> all = model::checkpoints_of_run(run.folder.path());
   const fs::path checkpoint = model::newest_checkpoint(run.folder.path(), torn);
   for (const std::string& message : torn) {
-    TORCH_CHECK(
-        run.leads(), "rank 0 found every checkpoint whole, and this rank did not: ", message);
     run.progress.line("WARNING: " + message + "; set aside as " + set_aside(all.back()).string());
     all.pop_back();
   }
   if (checkpoint.empty() && !torn.empty())
     run.progress.line("WARNING: no checkpoint of this run holds: it starts anew");
   return checkpoint;
+}
+
+/// Rank 0 looks, and all take its word.
+fs::path sound_checkpoint(Run& run) {
+  dist::World& world = *run.session.world;
+  const std::string name = Errand::run(world, [&] {
+    return world.rank() == 0 ? look_for_sound_checkpoint(run).filename().string() : std::string();
+  });
+  return name.empty() ? fs::path() : run.folder.path() / "checkpoints" / name;
 }
 
 void take_up(Run& run, const fs::path& checkpoint) {
@@ -160,8 +167,7 @@ void open_logs(Run& run) {
 }
 
 /// Rank 0 clears away what the run has not done yet; the others come behind it.
-void resume_here(Run& run) {
-  const fs::path checkpoint = sound_checkpoint(run);
+void resume_here(Run& run, const fs::path& checkpoint) {
   if (!checkpoint.empty())
     take_up(run, checkpoint);
   run.progress.line("resuming " + run.folder.path().string() + " from " +
@@ -186,7 +192,15 @@ Run::Run(const recipes::Recipe& recipe, Session& loaded, const RunFolder& place,
       progress(shown),
       resolved(text_of(recipe)),
       evaluator(loaded, place),
-      optimizer(loaded.settings.train.adam(), loaded.settings.train.clip) {}
+      optimizer(loaded.settings.train.adam(), loaded.settings.train.clip),
+      saver(place.path(), *loaded.world),
+      lone_saver(place.path(), *alone) {}
+
+bool Run::holds_all() const {
+  const std::vector<Slot>& slots = session.student->slots();
+  return std::all_of(
+      slots.begin(), slots.end(), [](const Slot& slot) { return slot.rows.whole(); });
+}
 
 void require_folder(const recipes::Recipe& recipe, const RunFolder& folder, bool resuming) {
   const bool used = fs::exists(folder.log()) || !model::checkpoints_of_run(folder.path()).empty();
@@ -215,7 +229,8 @@ void begin(Run& run) {
 }
 
 void resume(Run& run) {
-  rank_0_first(run.world(), [&] { resume_here(run); });
+  const fs::path checkpoint = sound_checkpoint(run);
+  rank_0_first(run.world(), [&] { resume_here(run, checkpoint); });
 }
 
 void round_weights(Run& run) {
@@ -234,10 +249,10 @@ void begin_ranges(Run& run) {
   if (!run.session.ranges.wanted())
     return;
   run.ranges = std::make_unique<Ranges>(run.session.ranges, *run.session.student);
-  if (run.state.step > 0)
-    run.ranges->restore(
-        model::read_kind(run.checkpoint(), model::read_manifest(run.checkpoint()), "quant"),
-        run.checkpoint().string());
+  if (run.state.step == 0)
+    return;
+  const model::CheckpointTensors stored(run.checkpoint(), model::read_manifest(run.checkpoint()));
+  run.ranges->restore(read_held(stored, "quant", *run.session.student), run.checkpoint().string());
 }
 
 void change_plan(Run& run, int64_t step, bool init) {
@@ -271,9 +286,10 @@ void restore(Run& run) {
   // The average is one of what is trained: of scales alone once codes are held.
   if (manifest.step > 0 && run.session.settings.train.only == "scales")
     run.session.student->hold_codes();
-  if (const auto stored = model::read_kind(checkpoint, manifest, "ema"); !stored.empty()) {
+  const model::CheckpointTensors tensors(checkpoint, manifest);
+  if (!tensors.names("ema").empty()) {
     begin_average(run);
-    run.average->restore(stored, checkpoint.string());
+    run.average->restore(read_held(tensors, "ema", *run.session.student), checkpoint.string());
   }
 }
 
@@ -284,30 +300,58 @@ std::string checkpoint_name(const RunState& s) {
   return (steps ? "step-" : "block-") + std::to_string(steps ? s.step : s.block);
 }
 
+void carry_on(Run& run, Saver& saver, bool wait) {
+  const std::string saved = saver.carry_on(wait);
+  if (!saved.empty())
+    run.state.saved = saved;
+}
+
+void begin_saving(Run& run, Saver& saver, bool copy) {
+  carry_on(run, saver, /*wait=*/true);
+  const RunState& s = run.state;
+  if (checkpoint_name(s) == s.saved)
+    return;
+  const TrainConfig& config = run.session.settings.train;
+  const bool keep_best = config.keep_best && s.best_step > 0;
+  saver.begin(manifest_of(run),
+              parts_of({*run.session.student, run.optimizer, run.average.get(), run.ranges.get()}),
+              {config.keep_last, keep_best ? "step-" + std::to_string(s.best_step) : ""},
+              copy);
+}
+
+/// Of one rank it does not matter, and what is under way has to be known.
+Saver& alone(Run& run) {
+  return run.world().size() == 1 ? run.saver : run.lone_saver;
+}
+
+Saver& saver_of_stage(Run& run) {
+  return run.state.stage == "blockwise" ? alone(run) : run.saver;
+}
+
 }  // namespace
 
 void save(Run& run) {
   if (run.state.stage == "blockwise")
     return save_alone(run);
-  if (checkpoint_name(run.state) == run.state.saved)
-    return;
-  on_rank_0(run.world(), [&] { save_alone(run); });
-  run.state.saved = checkpoint_name(run.state);
+  begin_saving(run, run.saver, /*copy=*/false);
+  carry_on(run, run.saver, /*wait=*/true);
 }
 
 void save_alone(Run& run) {
-  RunState& s = run.state;
-  if (!run.leads() || checkpoint_name(s) == s.saved)
+  if (!run.leads())
     return;
-  const fs::path folder =
-      save_checkpoint(run.folder.path(),
-                      manifest_of(run),
-                      {*run.session.student, run.optimizer, run.average.get(), run.ranges.get()});
-  s.saved = folder.filename();
-  const TrainConfig& config = run.session.settings.train;
-  const bool keep_best = config.keep_best && s.best_step > 0;
-  prune_checkpoints(
-      run.folder.path(), config.keep_last, keep_best ? "step-" + std::to_string(s.best_step) : "");
+  begin_saving(run, alone(run), /*copy=*/false);
+  carry_on(run, alone(run), /*wait=*/true);
+}
+
+void save_behind(Run& run) {
+  if (!run.session.settings.train.checkpoint_async)
+    return save(run);
+  begin_saving(run, saver_of_stage(run), /*copy=*/true);
+}
+
+void look_after_saving(Run& run, bool wait) {
+  carry_on(run, saver_of_stage(run), wait);
 }
 
 }  // namespace sterna::run

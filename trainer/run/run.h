@@ -10,6 +10,7 @@
 #include "trainer/run/log.h"
 #include "trainer/run/optimizer.h"
 #include "trainer/run/run_folder.h"
+#include "trainer/run/saver.h"
 #include "trainer/run/session.h"
 
 namespace sterna::run {
@@ -47,6 +48,9 @@ struct Run {
   /// True on the rank that writes the run's folder.
   bool leads() const { return world().rank() == 0; }
 
+  /// True where this rank has the whole student: always, unless it is sharded.
+  bool holds_all() const;
+
   Session& session;
   const RunFolder& folder;
   Progress& progress;
@@ -56,6 +60,9 @@ struct Run {
   std::unique_ptr<Average> average;  ///< null without train.ema, and before the end-to-end stage
   std::unique_ptr<Ranges> ranges;    ///< likewise without kd.range
   RunState state;
+  Saver saver;
+  std::unique_ptr<dist::World> alone = dist::make_single();
+  Saver lone_saver;              ///< of rank 0, for what the others do not come along for
   bool rounded = false;          ///< the quantizers have set themselves by the source's weights
   std::unique_ptr<JsonLog> log;  ///< set by begin() or resume(), where the rank leads
   std::unique_ptr<io::TensorboardWriter> board;  ///< likewise
@@ -98,11 +105,20 @@ void begin_ranges(Run& run);
 void change_plan(Run& run, int64_t step, bool init);
 
 /// Writes a checkpoint of where the run stands, unless it is there, and drops those not kept. Every
-/// rank calls it; the block-wise stage, which rank 0 computes alone, saves alone as well.
+/// rank calls it and writes what it holds; all that is under way is complete afterwards. The
+/// block-wise stage, which rank 0 computes alone, saves alone as well.
 void save(Run& run);
 
 /// The same by rank 0 alone, which the others do not wait for.
 void save_alone(Run& run);
+
+/// As save(); with train.checkpoint_async only the tensors are copied now, and a thread writes them
+/// while the run goes on.
+void save_behind(Run& run);
+
+/// Carries on with what save_behind() began: to its end, or as far as it goes without waiting.
+/// @throws recipes::UserError  where it could not be written
+void look_after_saving(Run& run, bool wait);
 
 // ---- stages.cpp: each goes on from where the run stands
 // @throws Interrupted  with the run's state that of the last complete block or step

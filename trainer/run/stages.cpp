@@ -101,16 +101,17 @@ void evaluate_step(Run& run) {
 
 /// On the way between two steps: evaluation and checkpoints at their intervals.
 void look_around(Run& run) {
+  look_after_saving(run, /*wait=*/false);
   const Settings& settings = run.session.settings;
   const RunState& s = run.state;
   const auto due = [&](int64_t every) { return every > 0 && s.step % every == 0; };
   if (due(settings.eval.every)) {
     evaluate_step(run);
     if (settings.train.keep_best && s.best_step == s.step)
-      save(run);
+      save_behind(run);
   }
   if (due(settings.train.checkpoint_every))
-    save(run);
+    save_behind(run);
 }
 
 void train_blocks(Run& run) {
@@ -129,8 +130,9 @@ void train_blocks(Run& run) {
                       " is NaN or Inf; lower blockwise.lr and blockwise.lr_quant, or set "
                       "model.dtype=fp32");
     write_block(run, block);
+    look_after_saving(run, /*wait=*/false);
     if (config.checkpoint_every > 0 && s.block % config.checkpoint_every == 0 && s.block < blocks)
-      save(run);
+      save_behind(run);
   }
 }
 
@@ -151,7 +153,7 @@ void enter_quant_stage(Run& run) {
     return;
   // A checkpoint of this step is read with the quantizers that trained it. Behind the change it
   // could only be written with the new ones, at the first signal for example.
-  save(run);
+  save_behind(run);
   change_plan(run, step, /*init=*/true);
   run.progress.line("step " + std::to_string(step) + ": weights are rounded anew, to " +
                     short_number(run.session.student->bits_per_weight(), 3) + " bits");

@@ -54,6 +54,7 @@ Student::Student(model::Decoder decoder,
     slot.grad = parameter.grad;
     slot.master = masters.at(parameter.name).to(at::kFloat).contiguous();
     masters.erase(parameter.name);
+    slot.rows = {0, slot.master.size(0), slot.master.size(0)};
     const at::ScalarType dtype = slot.matrix ? decoder_.compute_dtype() : at::kFloat;
     *slot.value = at::empty(slot.master.sizes(), dtype);
     // A tied matrix answers to both of its names.

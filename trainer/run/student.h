@@ -10,6 +10,7 @@
 #include "quant/soft_quantizer.h"
 #include "trainer/model/decoder.h"
 #include "trainer/run/adamw.h"
+#include "trainer/run/rows.h"
 
 namespace sterna::run {
 
@@ -26,6 +27,9 @@ struct Freezing {
 /// One parameter of the student with all that training adds to it.
 struct Slot {
   std::string name;
+  /// What this rank owns: master, moments, quantizer and average are of these rows alone, their
+  /// tensors' first dimension is theirs. No rows: nothing here counts, another rank has it all.
+  Rows rows{};
   int64_t layer = -1;  ///< block that it belongs to; -1: embeddings; L: final norm and untied head
   bool matrix = false;
   Tensor* value = nullptr;  ///< what the model computes with

@@ -20,11 +20,22 @@ namespace {
 namespace fs = std::filesystem;
 
 /// What an error must not take along. A step changes weights at its very end, where nothing is left
-/// for the user to mend; a block of the block-wise stage all along.
+/// for the user to mend; a block of the block-wise stage all along. Other ranks may be elsewhere,
+/// so that only one that holds everything can save it.
 void save_what_is_complete(Run& run) noexcept {
   try {
-    if (run.state.stage == "train" && run.state.step > 0)
-      save_alone(run);  // the other ranks may be elsewhere
+    if (run.state.stage == "train" && run.state.step > 0 && run.holds_all())
+      save_alone(run);
+  } catch (const std::exception& error) {
+    run.progress.line(std::string("could not be saved: ") + error.what());
+  }
+}
+
+/// A checkpoint that is being written gets its name, whatever went wrong behind it.
+void finish_saving(Run& run) noexcept {
+  try {
+    if (run.session.world->size() == 1)
+      look_after_saving(run, /*wait=*/true);
   } catch (const std::exception& error) {
     run.progress.line(std::string("could not be saved: ") + error.what());
   }
@@ -49,6 +60,9 @@ bool train_stages(Run& run) {
     return false;
   } catch (const recipes::UserError&) {
     save_what_is_complete(run);
+    throw;
+  } catch (...) {
+    finish_saving(run);
     throw;
   }
 }
