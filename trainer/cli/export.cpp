@@ -54,8 +54,8 @@ Command export_command() {
                    {"out", "DIR", "folder to be made; must not exist"},
                    {"dtype", "TYPE", "bf16 (default) | fp16 | fp32: of weights that are rounded"}};
   command.memory_hint =
-      "The whole model is held in fp32 (4 bytes a weight) and a copy of it is written: use a "
-      "machine with more memory.";
+      "One matrix after the other is held in fp32 (4 bytes a weight) and written; the largest asks "
+      "for the most: use a machine with more memory.";
   command.run = run_export;
   return command;
 }

@@ -139,7 +139,7 @@ int run_quantize(const Invocation& typed, Streams streams) {
       recipe, [&] { return assign_bits(recipe, settings.plan, info, streams); });
   if (!rules.empty())
     settings.plan = quant::Plan::read(recipe.section("quant"));
-  exporter::ExportSource source = exporter::open_source(info);
+  exporter::ExportSource source = exporter::read_source(info);
   if (!rules.empty())
     source.notes[eval::kBitsFile] = rules;
   if (settings.act) {

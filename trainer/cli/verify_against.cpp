@@ -56,8 +56,7 @@ int verify_against(const Invocation& typed, Streams streams) {
   exporter::write_certificate(
       folder, certificate, kld < 0 ? nlohmann::json() : nlohmann::json(kld));
   streams.out
-      << folder.string() << ": " << source.weights.tensors.size() << " tensors ("
-      << source.weights.encoded.size()
+      << folder.string() << ": " << certificate.tensors << " tensors (" << certificate.with_codes
       << " with codes) are those of the checkpoint, bit for bit after the declared rounding; "
          "certificate.json written\n";
   if (kld >= 0)

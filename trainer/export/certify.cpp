@@ -73,7 +73,10 @@ class Comparison {
                               {"activations", activations},
                               {"max_abs_dw", max_abs_dw_},
                               {"kld", nullptr}};
-    return {std::move(mismatches_), signed_text(certificate)};
+    return {std::move(mismatches_),
+            signed_text(certificate),
+            static_cast<int64_t>(tensors_.size()),
+            with_codes_};
   }
 
  private:
@@ -121,17 +124,16 @@ class Comparison {
   }
 
   void compare(const ReadBack& found) {
-    for (const auto& [name, expected] : source_.weights.tensors) {
-      if (source_.config.tied && name == "lm_head.weight")
-        continue;
+    const std::vector<std::string> names = source_.names();
+    for (const std::string& name : names) {
       const auto it = found.weights.tensors.find(name);
       if (it == found.weights.tensors.end())
         report("tensor " + name + ": missing in the export");
       else
-        compare_tensor(name, expected, it->second, found);
+        compare_tensor(name, source_.take(name), it->second, found);
     }
     for (const auto& [name, tensor] : found.weights.tensors) {
-      if (source_.weights.tensors.count(name) == 0)
+      if (std::find(names.begin(), names.end(), name) == names.end())
         report("tensor " + name + ": is not in the checkpoint");
     }
   }
@@ -152,18 +154,19 @@ class Comparison {
   }
 
   void compare_tensor(const std::string& name,
-                      const at::Tensor& expected,
+                      const ExportSource::Weight& trained,
                       const at::Tensor& got,
                       const ReadBack& found) {
+    const at::Tensor& expected = trained.values;
     const std::string& storage = found.storage.at(name);
     json& entry = tensors_[name];
     entry["storage"] = storage;
     if (storage == "codes") {
-      const auto trained = source_.weights.encoded.find(name);
-      if (trained == source_.weights.encoded.end())
+      ++with_codes_;
+      if (!trained.codes)
         report("tensor " + name + ": has codes that the checkpoint does not have");
       else
-        compare_codes(name, trained->second, found.weights.encoded.at(name), entry);
+        compare_codes(name, *trained.codes, found.weights.encoded.at(name), entry);
       same(name, "weight", expected, got);
     } else if (storage == "q8_0") {
       same(name, "weight", expected, got);
@@ -242,6 +245,7 @@ class Comparison {
   std::vector<std::string> mismatches_;
   json tensors_ = json::object();
   double max_abs_dw_ = 0;
+  int64_t with_codes_ = 0;
 };
 
 }  // namespace

@@ -16,7 +16,9 @@ struct Certificate {
   /// Empty where the export is what the source holds; else a line for each difference: file or
   /// tensor and first differing element.
   std::vector<std::string> mismatches;
-  std::string text;  ///< certificate.json, without KLD
+  std::string text;        ///< certificate.json, without KLD
+  int64_t tensors = 0;     ///< that were compared
+  int64_t with_codes = 0;  ///< among them
 };
 
 /// Compares an export with what it was made from: checksums of all files, an older certificate's

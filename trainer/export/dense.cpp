@@ -47,13 +47,12 @@ class Dense final : public Format {
       : dtype_(quant::parse_dtype(config.dtype_name)), drops_(config.activations == "drop") {}
 
   void write(const ExportSource& source, const fs::path& folder) const override {
-    TensorList list;
-    for (const auto& [name, tensor] : source.weights.tensors) {
-      // A tied head is the embedding: the reader expects it once.
-      if (!(source.config.tied && name == "lm_head.weight"))
-        list.add(name, round_to(as_stored(source.config.family, name, tensor), dtype_, name));
+    io::SafetensorsStream file(folder / "model.safetensors");
+    for (const std::string& name : source.names()) {
+      const at::Tensor values = source.take(name).values;
+      put(file, name, round_to(as_stored(source.config.family, name, values), dtype_, name));
     }
-    list.write(folder / "model.safetensors");
+    file.finish();
   }
 
   KeepsActivations activations() const override {

@@ -27,31 +27,32 @@ bool fits_codes(const at::Tensor& zeros, const quant::Encoded& e) {
 void add_scales(const std::string& name,
                 const at::Tensor& scales,
                 at::ScalarType dtype,
-                TensorList& list) {
+                io::SafetensorsStream& file) {
   TORCH_CHECK(scales.dim() == 2, "export: ", name, " are ", scales.sizes());
-  list.add(name, scales.to(dtype));
+  put(file, name, scales.to(dtype));
   TORCH_CHECK(same_bits(scales.to(dtype).to(at::kFloat), scales.to(at::kFloat)),
               "export: ",
               name,
               " are not rounded to their declared dtype");
 }
 
-json add_codes(const std::string& name, const quant::Encoded& e, TensorList& list) {
-  list.add(name + ".codes", quant::pack_codes(e.codes.contiguous(), e.bits, e.code_min));
-  add_scales(name + ".scales", e.scales, e.scale_dtype, list);
+json add_codes(const std::string& name, const quant::Encoded& e, io::SafetensorsStream& file) {
+  put(file, name + ".codes", quant::pack_codes(e.codes.contiguous(), e.bits, e.code_min));
+  add_scales(name + ".scales", e.scales, e.scale_dtype, file);
   if (e.scales_below.defined())
-    add_scales(name + ".scales_below", e.scales_below, e.scale_dtype, list);
+    add_scales(name + ".scales_below", e.scales_below, e.scale_dtype, file);
   std::string zeros = "none";
   if (e.zeros.defined()) {
     const bool packed = fits_codes(e.zeros, e);
     zeros = packed ? "packed" : "F32";
-    list.add(name + ".zeros",
-             packed ? quant::pack_codes(e.zeros.to(at::kChar).contiguous(), e.bits, e.code_min)
-                    : e.zeros.to(at::kFloat));
+    put(file,
+        name + ".zeros",
+        packed ? quant::pack_codes(e.zeros.to(at::kChar).contiguous(), e.bits, e.code_min)
+               : e.zeros.to(at::kFloat));
   }
   const bool levels = e.grid == quant::Grid::kLevels;
   if (levels)
-    list.add(name + ".levels", e.levels.to(at::kFloat));
+    put(file, name + ".levels", e.levels.to(at::kFloat));
   json entry = {{"storage", "codes"},
                 {"shape", e.codes.sizes().vec()},
                 {"grid", levels ? "levels" : "affine"},
@@ -91,22 +92,21 @@ class Sterna final : public Format {
   explicit Sterna(const Config& config) : dtype_(quant::parse_dtype(config.dtype_name)) {}
 
   void write(const ExportSource& source, const fs::path& folder) const override {
-    TensorList list;
+    io::SafetensorsStream file(folder / "sterna.safetensors");
     json entries = json::object();
-    for (const auto& [name, tensor] : source.weights.tensors) {
-      if (!(source.config.tied && name == "lm_head.weight"))
-        entries[name] = add(name, tensor, source.weights, list);
-    }
+    for (const std::string& name : source.names())
+      entries[name] = add(name, source.take(name), file);
     json activations = {{"recipe", source.weights.activations.recipe}, {"tensors", json::array()}};
     for (const auto& [name, tensor] : source.weights.activations.state) {
-      list.add(name, tensor);
+      put(file, name, tensor);
       activations["tensors"].push_back(name);
     }
-    list.write(folder / "sterna.safetensors");
+    const uint64_t bytes = file.bytes();
+    file.finish();
     json root = {{"format", 1},
                  {"layout", "sterna"},
                  {"origin", source.origin},
-                 {"bytes", list.bytes()},
+                 {"bytes", bytes},
                  {"tensors", entries}};
     if (!source.weights.activations.recipe.empty())
       root["activations"] = activations;
@@ -128,17 +128,16 @@ class Sterna final : public Format {
 
  private:
   json add(const std::string& name,
-           const at::Tensor& tensor,
-           const model::Weights& weights,
-           TensorList& list) const {
-    const auto encoded = weights.encoded.find(name);
-    if (encoded != weights.encoded.end())
-      return add_codes(name, encoded->second, list);
+           const ExportSource::Weight& weight,
+           io::SafetensorsStream& file) const {
+    if (weight.codes)
+      return add_codes(name, *weight.codes, file);
+    const at::Tensor& tensor = weight.values;
     if (const auto blocks = exact_q8_0(tensor)) {
-      list.add(name + ".q8_0", *blocks);
+      put(file, name + ".q8_0", *blocks);
       return {{"storage", "q8_0"}, {"shape", tensor.sizes().vec()}};
     }
-    list.add(name, round_to(tensor, plain_dtype(tensor, dtype_), name));
+    put(file, name, round_to(tensor, plain_dtype(tensor, dtype_), name));
     return {{"storage", "plain"}};
   }
 

@@ -44,25 +44,12 @@ bool same_bits(const at::Tensor& a, const at::Tensor& b) {
   return x.nbytes() == 0 || std::memcmp(x.const_data_ptr(), y.const_data_ptr(), x.nbytes()) == 0;
 }
 
-void TensorList::add(const std::string& name, const at::Tensor& tensor) {
-  TORCH_CHECK(tensors_.emplace(name, tensor.contiguous()).second, "export: ", name, " twice");
-}
-
-uint64_t TensorList::bytes() const {
-  uint64_t sum = 0;
-  for (const auto& [name, tensor] : tensors_)
-    sum += tensor.nbytes();
-  return sum;
-}
-
-void TensorList::write(const std::filesystem::path& path) const {
-  std::vector<io::TensorToWrite> list;
-  for (const auto& [name, tensor] : tensors_) {
-    const auto* bytes = static_cast<const std::byte*>(tensor.const_data_ptr());
-    list.push_back(
-        {name, file_dtype(tensor.scalar_type()), tensor.sizes().vec(), {bytes, tensor.nbytes()}});
-  }
-  io::write_safetensors(path, std::move(list));
+void put(io::SafetensorsStream& file, const std::string& name, const at::Tensor& tensor) {
+  const at::Tensor t = tensor.contiguous();
+  file.add({name,
+            file_dtype(t.scalar_type()),
+            t.sizes().vec(),
+            {static_cast<const std::byte*>(t.const_data_ptr()), t.nbytes()}});
 }
 
 }  // namespace sterna::exporter

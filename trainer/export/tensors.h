@@ -1,15 +1,13 @@
 #pragma once
 
 #include <filesystem>
-#include <list>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include <ATen/ATen.h>
 
-#include "trainer/io/safetensors.h"
+#include "trainer/io/safetensors_stream.h"
 
 namespace sterna::exporter {
 
@@ -26,16 +24,8 @@ at::Tensor after_rounding(const at::Tensor& w, const std::string& storage);
 /// True where both hold the same bits.
 bool same_bits(const at::Tensor& a, const at::Tensor& b);
 
-/// Tensors on their way into one safetensors file; keeps their memory alive.
-class TensorList {
- public:
-  void add(const std::string& name, const at::Tensor& tensor);
-  uint64_t bytes() const;
-  void write(const std::filesystem::path& path) const;
-
- private:
-  std::map<std::string, at::Tensor> tensors_;
-};
+/// A tensor on its way into a safetensors file; nothing of its memory is kept.
+void put(io::SafetensorsStream& file, const std::string& name, const at::Tensor& tensor);
 
 /// ggml's Q8_0 blocks of a matrix whose values are those of such blocks, bit for bit; nothing where
 /// they are not. The embedding of a GGUF file keeps its size that way.

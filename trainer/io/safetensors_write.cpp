@@ -4,7 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "trainer/io/atomic_file.h"
-#include "trainer/io/safetensors.h"
+#include "trainer/io/mapped_file.h"
+#include "trainer/io/safetensors_stream.h"
 
 namespace sterna::io {
 
@@ -43,11 +44,14 @@ void check(const std::filesystem::path& path, const std::vector<TensorToWrite>& 
   }
 }
 
-}  // namespace
+constexpr size_t kAtOnce = size_t{4} << 20;
 
-void write_safetensors(const std::filesystem::path& path,
-                       std::vector<TensorToWrite> tensors,
-                       const std::map<std::string, std::string>& metadata) {
+/// @param written  is told of the bytes that are in the file
+template <class Written>
+void write_file(const std::filesystem::path& path,
+                std::vector<TensorToWrite> tensors,
+                const std::map<std::string, std::string>& metadata,
+                const Written& written) {
   std::sort(tensors.begin(), tensors.end(), [](const TensorToWrite& a, const TensorToWrite& b) {
     return a.name < b.name;
   });
@@ -62,8 +66,52 @@ void write_safetensors(const std::filesystem::path& path,
   file.write(std::as_bytes(std::span(&length, 1)));
   file.write(std::as_bytes(std::span(header)));
   for (const TensorToWrite& tensor : tensors)
-    file.write(tensor.bytes);
+    for (size_t at = 0; at < tensor.bytes.size(); at += kAtOnce) {
+      const auto piece = tensor.bytes.subspan(at, std::min(kAtOnce, tensor.bytes.size() - at));
+      file.write(piece);
+      written(piece);
+    }
   file.commit();
+}
+
+}  // namespace
+
+void write_safetensors(const std::filesystem::path& path,
+                       std::vector<TensorToWrite> tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  write_file(path, std::move(tensors), metadata, [](std::span<const std::byte>) {});
+}
+
+SafetensorsStream::SafetensorsStream(const std::filesystem::path& path)
+    : path_(path),
+      beside_(path.string() + ".waiting"),
+      file_(std::make_unique<AtomicFile>(beside_)) {}
+
+SafetensorsStream::~SafetensorsStream() {
+  std::error_code ignored;
+  std::filesystem::remove(beside_, ignored);
+}
+
+void SafetensorsStream::add(const TensorToWrite& tensor) {
+  file_->write(tensor.bytes);
+  tensors_.push_back({tensor, bytes_, tensor.bytes.size()});
+  tensors_.back().tensor.bytes = {};
+  bytes_ += tensor.bytes.size();
+}
+
+void SafetensorsStream::finish(const std::map<std::string, std::string>& metadata) {
+  file_->commit();
+  std::unique_ptr<MappedFile> mapped;
+  if (bytes_ > 0)
+    mapped = std::make_unique<MappedFile>(beside_);
+  std::vector<TensorToWrite> tensors;
+  for (Waiting& each : tensors_) {
+    tensors.push_back(std::move(each.tensor));
+    if (each.size > 0)
+      tensors.back().bytes = mapped->bytes().subspan(each.offset, each.size);
+  }
+  write_file(path_, std::move(tensors), metadata, release_pages);
+  std::filesystem::remove(beside_);
 }
 
 }  // namespace sterna::io

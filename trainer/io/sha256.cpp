@@ -1,5 +1,6 @@
 #include "trainer/io/sha256.h"
 
+#include <algorithm>
 #include <array>
 #include <openssl/evp.h>
 #include <stdexcept>
@@ -53,7 +54,16 @@ std::string sha256_of_file(const std::filesystem::path& path) {
   std::error_code error;
   if (std::filesystem::is_regular_file(path, error) && std::filesystem::file_size(path) == 0)
     return sha256_hex({});
-  return sha256_hex(MappedFile(path).bytes());
+  const MappedFile file(path);
+  Sha256 hash;
+  // Piece by piece, so that never all of the file counts as this process's memory.
+  constexpr size_t kAtOnce = size_t{4} << 20;
+  for (size_t at = 0; at < file.bytes().size(); at += kAtOnce) {
+    const auto piece = file.bytes().subspan(at, std::min(kAtOnce, file.bytes().size() - at));
+    hash.update(piece);
+    release_pages(piece);
+  }
+  return hash.hex();
 }
 
 }  // namespace sterna::io

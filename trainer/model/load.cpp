@@ -97,8 +97,12 @@ Weights read_all(WeightSource& source, const std::vector<std::string>& names) {
   return weights;
 }
 
+std::unique_ptr<WeightSource> open_weights(const CheckpointInfo& info) {
+  return open_weights(info, Decoder(info.config, at::kFloat).parameters());
+}
+
 Weights read_weights(const CheckpointInfo& info) {
-  const auto source = open_weights(info, Decoder(info.config, at::kFloat).parameters());
+  const auto source = open_weights(info);
   std::vector<std::string> names = source->names();
   if (info.config.tied)
     std::erase(names, "lm_head.weight");

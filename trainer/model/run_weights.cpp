@@ -67,7 +67,9 @@ class RunWeights final : public WeightSource {
     Activations activations{act_recipe(manifest_.recipe, origin_), {}};
     if (activations.recipe.empty())
       return activations;
-    activations.state = read_kind(tensors_.checkpoint(), manifest_, "buffer");
+    for (const std::string& name : tensors_.names("buffer"))
+      if (name.find(".act.") != std::string::npos)
+        activations.state.emplace(name, tensors_.read(*tensors_.find("buffer", name)));
     attach_activations(shapes_, activations, origin_);
     activations.state = act_state(shapes_);
     return activations;

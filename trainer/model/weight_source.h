@@ -63,6 +63,10 @@ std::unique_ptr<WeightSource> open_sterna_weights(const std::filesystem::path& f
 /// recipe's quantizer with its stored tensors when it is asked for, adapters merged.
 std::unique_ptr<WeightSource> open_run_weights(const CheckpointInfo& info);
 
+/// Of a checkpoint of any kind, with every tensor that the model needs, in its shape.
+/// @throws io::FileError  naming what is missing, misshapen or unexpected
+std::unique_ptr<WeightSource> open_weights(const CheckpointInfo& info);
+
 /// Those that are named, in memory.
 Weights read_all(WeightSource& source, const std::vector<std::string>& names);
 

@@ -63,8 +63,8 @@ exporter::Certificate prove(const exporter::Format& format,
     throw std::runtime_error(fresh.string() +
                              " is not what was trained: " + first_of(certificate.mismatches) +
                              "; is the disk failing? `sterna export` writes it again");
-  delivery.text = std::to_string(source.weights.tensors.size()) + " tensors (" +
-                  std::to_string(source.weights.encoded.size()) +
+  delivery.text = std::to_string(certificate.tensors) + " tensors (" +
+                  std::to_string(certificate.with_codes) +
                   " with codes) re-read and equal to the checkpoint bit for bit";
   return certificate;
 }
