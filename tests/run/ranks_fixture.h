@@ -81,6 +81,15 @@ class RankTraining : public Training {
     return all;
   }
 
+  /// Nothing before the run has a log.
+  std::vector<double> losses_or_none(const std::string& name) const {
+    try {
+      return losses(name);
+    } catch (const std::exception&) {  // not there, or a line is being written
+      return {};
+    }
+  }
+
   std::string rank_log(const std::string& name, int64_t rank) const {
     const auto file = run_folder(name) / "logs" / ("rank-" + std::to_string(rank) + ".log");
     return std::filesystem::exists(file) ? io::read_text(file) : "";

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <chrono>
 #include <string>
 
 #include <torch/csrc/distributed/c10d/Backend.hpp>
@@ -15,8 +14,7 @@ using Backend = c10::intrusive_ptr<c10d::Backend>;
 struct Member {
   int64_t rank = 0;
   int64_t size = 1;
-  std::string address;                  ///< of this host, where the others reach it
-  std::chrono::milliseconds timeout{};  ///< of a collective
+  std::string address;  ///< of this host, where the others reach it
 };
 
 /// Whether this program was built beside Gloo's headers (package libgloo-dev).

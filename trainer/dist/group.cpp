@@ -123,10 +123,9 @@ World& Group::join(double timeout) {
   Circle all{{}, launch_.rank, "all"};
   for (int64_t rank = 0; rank < launch_.size; ++rank)
     all.ranks.push_back(rank);
-  const std::chrono::milliseconds limit(static_cast<int64_t>(timeout * 1000));
-  const auto connect = [this, limit, address = own_address(launch_)](const Circle& circle) {
+  const auto connect = [this, address = own_address(launch_)](const Circle& circle) {
     return make_gloo(c10::make_intrusive<c10d::PrefixStore>(circle.name, store_),
-                     {circle.rank, static_cast<int64_t>(circle.ranks.size()), address, limit});
+                     {circle.rank, static_cast<int64_t>(circle.ranks.size()), address});
   };
   world_ = make_c10d(connect, all, *pulse_);
   return *world_;

@@ -26,9 +26,9 @@ using Clock = std::chrono::steady_clock;
 
 constexpr const char* kAddress = "127.0.0.1";
 constexpr const char* kOwnProgram = "/proc/self/exe";
-// Ranks need this long to find out whose fault it was; then they are asked, then ended.
-constexpr auto kGrace = 8s;
-constexpr auto kMoreGrace = 2s;
+// Ranks need this long to find out whose fault it was, and to end once it is known.
+constexpr auto kToFindOut = 8s;
+constexpr auto kToEnd = 3s;
 constexpr int kForwarded[] = {SIGTERM, SIGINT, SIGHUP};
 
 [[noreturn]] void fail_to(const std::string& what) {
@@ -217,13 +217,9 @@ class Attempt {
   void end_the_rest() {
     if (!first_end_ || alive_.empty())
       return;
-    const auto since = Clock::now() - *first_end_;
-    if (since > kGrace + kMoreGrace)
-      send(SIGKILL);
-    else if (since > kGrace && !asked_to_end_) {
-      asked_to_end_ = true;
-      send(SIGTERM);
-    }
+    const bool known = board_->failure().has_value();
+    if (Clock::now() - *first_end_ > (known ? kToEnd : kToFindOut))
+      send(SIGKILL);  // whoever is alive by now is held, or hangs
   }
 
   int verdict() {
@@ -245,7 +241,6 @@ class Attempt {
   std::optional<Board> board_;
   std::set<int> codes_;
   std::optional<Clock::time_point> first_end_;
-  bool asked_to_end_ = false;
   std::string how_;
 };
 

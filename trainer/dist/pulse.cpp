@@ -117,12 +117,16 @@ void Pulse::beat() {
   }
 }
 
-void Pulse::round(double since_last) {
+void Pulse::show() {
   {
     const std::lock_guard lock(mutex_);
     ++sign_.beat;
   }
   board_.put(of_.rank, snapshot());
+}
+
+void Pulse::round(double since_last) {
+  show();
   if (const auto failure = board_.failure())
     finish(*failure, /*first=*/false);
   if (of_.rank == 0)
@@ -130,6 +134,7 @@ void Pulse::round(double since_last) {
       talk_.show(line);
   relay_stop();
   look_at_next(since_last);
+  look_at_own(since_last);
 }
 
 void Pulse::relay_stop() {
@@ -163,11 +168,22 @@ void Pulse::look_at_next(double since_last) {
       silent_ += since_last;
     watched_ = rank;
     watched_beat_ = sign ? sign->beat : -1;
+    if (const auto how = board_.end_of(rank))
+      tell(name_of(rank, sign) + " is lost: it " + *how + "; " + missed_text(board_.signs()));
     if (silent_ < timeout_)
       return;
     tell(name_of(rank, sign) + " is lost: no sign of life for " + seconds_text(silent_) + "; " +
          missed_text(board_.signs()));
   }
+}
+
+/// Our own clock, not the backend's: it stands still while this process is held.
+void Pulse::look_at_own(double since_last) {
+  const int64_t number = waited_for_;
+  waited_ = number != 0 && number == seen_waiting_ ? waited_ + since_last : 0;
+  seen_waiting_ = number;
+  if (waited_ >= timeout_)
+    lost("no end within " + seconds_text(timeout_));
 }
 
 /// A store that does not answer holds the other thread for ever.
@@ -238,7 +254,7 @@ std::string Pulse::verdict(const std::vector<std::optional<Sign>>& before) {
 
 void Pulse::lost(const std::string& complaint) {
   try {
-    board_.put(of_.rank, snapshot());
+    show();
     const auto before = board_.signs();
     const double patience = std::max(kShowSeconds, kBeatsToShow * period());
     const auto start = Clock::now();
@@ -248,6 +264,7 @@ void Pulse::lost(const std::string& complaint) {
         finish(*failure, /*first=*/false);
       for (int64_t rank = 0; rank < board_.size() && !known; ++rank)
         known = board_.end_of(rank).has_value();
+      show();  // others may be looking as well
       std::this_thread::sleep_for(50ms);
     }
     tell(verdict(before) + " (" + first_line(complaint) + ")");
@@ -325,6 +342,8 @@ void Pulse::await_all(std::chrono::seconds patience) {
     const auto start = Clock::now();
     for (int64_t rank = 0; rank < board_.size(); ++rank) {
       while (!board_.sign(rank)) {
+        if (const auto how = board_.end_of(rank))
+          tell("rank " + std::to_string(rank) + " is lost: it " + *how + " before it appeared");
         if (Clock::now() - start > patience)
           tell("rank " + std::to_string(rank) + " of " + std::to_string(board_.size()) +
                " has not appeared within " + std::to_string(patience.count()) + " s");

@@ -38,6 +38,9 @@ class Pulse {
   /// Notes a collective. @return  its number, from 1
   int64_t begin(const std::string& collective);
   void end(int64_t number);
+  /// While a thread waits for that collective to end; 0: it does not. Beyond the timeout the job
+  /// ends.
+  void wait_for(int64_t number) { waited_for_ = number; }
   void at_step(int64_t step);
 
   /// @param stopping  true where this process was asked to stop; then `stop` is called on all
@@ -63,10 +66,12 @@ class Pulse {
   using Clock = std::chrono::steady_clock;
 
   Sign snapshot() const;
+  void show();
   void beat();
   void watch_over();
   void round(double since_last);
   void look_at_next(double since_last);
+  void look_at_own(double since_last);
   void relay_stop();
   double period() const;
   std::string verdict(const std::vector<std::optional<Sign>>& before);
@@ -88,6 +93,9 @@ class Pulse {
   int64_t watched_ = -1;  ///< the next rank that has not left, and what was last seen of it
   int64_t watched_beat_ = -1;
   double silent_ = 0;
+  std::atomic<int64_t> waited_for_{0};
+  int64_t seen_waiting_ = 0;
+  double waited_ = 0;
   std::atomic<int64_t> rounds_{0};
   std::atomic<bool> ending_{false};
   std::atomic<int> code_{0};

@@ -10,10 +10,6 @@ namespace {
 
 using at::Tensor;
 
-// Whoever waits at a barrier may wait for a stage that one rank computes alone; the pulse ends it
-// where that rank is lost.
-constexpr auto kPatience = std::chrono::hours(24 * 365);
-
 std::string size_text(double bytes) {
   constexpr double kKiB = 1024;
   const double kib = bytes / kKiB;
@@ -73,7 +69,9 @@ std::vector<Flat> flatten(const std::vector<Tensor>& tensors) {
 /// Calls of c10d under way, and what is to be done when they have ended.
 class Pending final : public Work {
  public:
-  Pending(Pulse& pulse, int64_t number) : pulse_(pulse), number_(number) {}
+  /// @param patient  waits for other ranks as long as they live
+  Pending(Pulse& pulse, int64_t number, bool patient)
+      : pulse_(pulse), number_(number), patient_(patient) {}
 
   /// @param start  calls c10d
   template <typename Start>
@@ -90,12 +88,15 @@ class Pending final : public Work {
     if (done_)
       return;
     done_ = true;
+    if (!patient_)
+      pulse_.wait_for(number_);
     try {
       for (const auto& work : works_)
         work->wait();
     } catch (const std::exception& error) {
       pulse_.lost(error.what());
     }
+    pulse_.wait_for(0);
     for (const Flat& flat : flats_)
       flat.give_back();
     pulse_.end(number_);
@@ -104,6 +105,7 @@ class Pending final : public Work {
  private:
   Pulse& pulse_;
   int64_t number_;
+  bool patient_;
   std::vector<c10::intrusive_ptr<c10d::Work>> works_;
   std::vector<Flat> flats_;
   bool done_ = false;
@@ -114,6 +116,7 @@ class C10dWorld final : public World {
   C10dWorld(Connect connect, Circle circle, Pulse& pulse)
       : connect_(std::move(connect)), circle_(std::move(circle)), pulse_(pulse) {
     const int64_t number = pulse_.begin("connecting " + std::to_string(size()) + " ranks");
+    pulse_.wait_for(number);
     try {
       backend_ = connect_(circle_);
     } catch (const recipes::UserError&) {
@@ -121,6 +124,7 @@ class C10dWorld final : public World {
     } catch (const std::exception& error) {
       pulse_.lost(error.what());
     }
+    pulse_.wait_for(0);
     pulse_.end(number);
   }
 
@@ -202,10 +206,8 @@ class C10dWorld final : public World {
   }
 
   void barrier() override {
-    auto work = begin("barrier");
-    c10d::BarrierOptions options;
-    options.timeout = kPatience;
-    work->add([&](const Tensor&) { return backend_->barrier(options); }, {});
+    auto work = begin("barrier", /*patient=*/true);
+    work->add([&](const Tensor&) { return backend_->barrier(); }, {});
     work->wait();
   }
 
@@ -237,8 +239,8 @@ class C10dWorld final : public World {
   void at_step(int64_t step) override { pulse_.at_step(step); }
 
  private:
-  std::shared_ptr<Pending> begin(const std::string& call) {
-    return std::make_shared<Pending>(pulse_, pulse_.begin(call));
+  std::shared_ptr<Pending> begin(const std::string& call, bool patient = false) {
+    return std::make_shared<Pending>(pulse_, pulse_.begin(call), patient);
   }
 
   Connect connect_;
