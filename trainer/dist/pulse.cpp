@@ -51,14 +51,19 @@ Pulse::Pulse(Board board, const PulseOf& of, Talk& talk)
 }
 
 Pulse::~Pulse() {
+  stop();
+}
+
+void Pulse::stop() {
   talk_.on_warning({});
   {
     const std::lock_guard lock(stop_mutex_);
     stopped_ = true;
   }
   stop_changed_.notify_all();
-  beating_.join();
-  watching_.join();
+  for (std::thread* each : {&beating_, &watching_})
+    if (each->joinable())
+      each->join();
 }
 
 void Pulse::set_timeout(double seconds) {
@@ -129,12 +134,16 @@ void Pulse::round(double since_last) {
   show();
   if (const auto failure = board_.failure())
     finish(*failure, /*first=*/false);
-  if (of_.rank == 0)
-    for (const std::string& line : board_.new_warnings())
-      talk_.show(line);
+  show_warnings();
   relay_stop();
   look_at_next(since_last);
   look_at_own(since_last);
+}
+
+void Pulse::show_warnings() {
+  if (of_.rank == 0)
+    for (const std::string& line : board_.new_warnings())
+      talk_.show(line);
 }
 
 void Pulse::relay_stop() {
@@ -356,12 +365,14 @@ void Pulse::await_all(std::chrono::seconds patience) {
 }
 
 void Pulse::leave() {
+  stop();  // who counts as gone must not miss a store that goes then
   {
     const std::lock_guard lock(mutex_);
     sign_.left = true;
     ++sign_.beat;
   }
   try {
+    show_warnings();
     board_.put(of_.rank, snapshot());
     board_.leave();
     const auto start = Clock::now();

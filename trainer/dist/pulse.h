@@ -59,12 +59,13 @@ class Pulse {
   /// "rank 2 on node3 (process 4711) failed in step 8, behind collective 34 (all_reduce of 4 KiB)".
   std::string failed_text() const;
 
-  /// No rank watches this one any more.
+  /// No rank watches this one any more, and it watches none.
   void leave();
 
  private:
   using Clock = std::chrono::steady_clock;
 
+  void stop();
   Sign snapshot() const;
   void show();
   void beat();
@@ -72,6 +73,7 @@ class Pulse {
   void round(double since_last);
   void look_at_next(double since_last);
   void look_at_own(double since_last);
+  void show_warnings();
   void relay_stop();
   double period() const;
   std::string verdict(const std::vector<std::optional<Sign>>& before);
