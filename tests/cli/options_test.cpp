@@ -20,7 +20,7 @@ const std::map<std::string, std::string> kFrozen{
     {"list", ""},
     {"quantize", "--out DIR"},
     {"tokenize", "--text T --file F --cases FILE.json"},
-    {"train", "--resume"},
+    {"train", "--resume --nproc N --max-restarts K"},
     {"verify", "--expected FILE --against RUN --tolerance E"},
     {"", "--help --verbose"},  // every verb
 };

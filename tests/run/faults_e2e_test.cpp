@@ -69,12 +69,14 @@ TEST_F(Faults, AHeldRankEndsFour) {
 TEST_F(Faults, AJobThatIsHeldAsAWholeForLongerThanTheTimeoutGoesOn) {
   Program program(of_ranks(2, "held", kLong), folder_ / "output.txt");
   ASSERT_TRUE(program.says("step 10/")) << program.output();
-  const auto found = processes(3);
-  for (const int signal : {SIGSTOP, SIGCONT}) {
-    for (const auto& [rank, process] : found)
-      kill(process, signal);
-    std::this_thread::sleep_for(signal == SIGSTOP ? 6s : 2s);
-  }
+  program.signal(SIGTSTP);  // as Ctrl-Z does
+  std::this_thread::sleep_for(500ms);
+  const std::string before = text_of(run_folder("held") / "log.jsonl");
+  std::this_thread::sleep_for(7s);
+  EXPECT_EQ(text_of(run_folder("held") / "log.jsonl"), before) << "a rank was not held";
+  program.signal(SIGCONT);
+  std::this_thread::sleep_for(2s);
+  EXPECT_GT(text_of(run_folder("held") / "log.jsonl").size(), before.size()) << program.output();
   program.signal(SIGTERM);
   EXPECT_EQ(program.wait(), 3) << program.output();
 }

@@ -109,6 +109,7 @@ class HeldSignals {
   HeldSignals() {
     sigemptyset(&held_);
     sigaddset(&held_, SIGCHLD);
+    sigaddset(&held_, SIGTSTP);
     for (const int signal : kForwarded)
       sigaddset(&held_, signal);
     sigprocmask(SIG_BLOCK, &held_, &before_);
@@ -144,7 +145,9 @@ class Attempt {
   int run(bool& asked) {
     while (!alive_.empty()) {
       const int signal = signals_.next();
-      if (signal > 0 && signal != SIGCHLD) {
+      if (signal == SIGTSTP)
+        hold();
+      else if (signal > 0 && signal != SIGCHLD) {
         asked = true;
         send(signal);
       }
@@ -192,6 +195,13 @@ class Attempt {
   void send(int signal) const {
     for (const auto& [process, rank] : alive_)
       kill(process, signal);
+  }
+
+  /// Ctrl-Z holds the whole job, until this process is let go on.
+  void hold() const {
+    send(SIGSTOP);
+    raise(SIGSTOP);
+    send(SIGCONT);
   }
 
   void reap() {
