@@ -157,6 +157,7 @@ class Dkm final : public SoftQuantizer {
   int64_t max_levels() const override { return k_; }
   int64_t bits() const override { return config_.bits; }
   int64_t group(int64_t k) const override { return inputs_per_scale(config_.group, k); }
+  bool by_row(int64_t) const override { return false; }  // codes name tables of the whole matrix
 
  private:
   Groups groups(const Tensor& w) const { return {"dkm", w, config_.group}; }

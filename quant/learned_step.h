@@ -39,6 +39,7 @@ class LearnedStep : public Quantizer {
   int64_t max_levels() const override { return codes_.levels().count(); }
   int64_t bits() const override { return codes_.levels().bits; }
   int64_t group(int64_t k) const override { return codes_.group(k); }
+  bool by_row(int64_t) const override { return false; }  // ds counts the weights of the matrix
 
  private:
   /// Levels lie `per_scale()` apart, in units of the parameter.

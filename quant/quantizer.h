@@ -70,6 +70,11 @@ class Quantizer {
 
   /// Inputs per scale for a matrix of K inputs, or 0 where one scale serves the whole matrix.
   virtual int64_t group(int64_t k) const = 0;
+
+  /// True where what becomes of a row of K inputs depends on that row alone: a quantizer of some
+  /// rows then gives, bit for bit, those rows of what one of the whole matrix gives, and whatever
+  /// it learns has its rows as first dimension. Such a matrix may be shared out among ranks.
+  virtual bool by_row(int64_t k) const { return group(k) > 0; }
 };
 
 /// Every quantizer that a recipe may name.

@@ -151,6 +151,7 @@ class Seq final : public Quantizer {
   int64_t max_levels() const override { return config_.bits == 2 ? 4 : 3; }
   int64_t bits() const override { return 2; }
   int64_t group(int64_t k) const override { return inputs_per_scale(config_.group, k); }
+  bool by_row(int64_t) const override { return false; }  // da counts the weights of the matrix
 
  private:
   float step(float alpha) const {

@@ -233,6 +233,57 @@ std::vector<Configured> learned() {
   return result;
 }
 
+/// Those that say so; a new quantizer does where it has no scale of the whole matrix.
+std::vector<Configured> by_row_ones() {
+  std::vector<Configured> result;
+  for (const Configured& c : configurations())
+    if (make(c.name, c.fields)->by_row(192))
+      result.push_back(c);
+  return result;
+}
+
+class ByRowContract : public QuantizerContract {};
+
+TEST_P(ByRowContract, SomeRowsAloneGiveTheSameRowsOfTheWhole) {
+  const Tensor w = weight();
+  const Tensor g = heavy({8, 192}, 15);
+  const auto whole = create();
+  whole->init(w);
+  const Encoded all = whole->encode(w);
+  const Gradients back = whole->backward(w, g);
+  for (const auto& [begin, count] :
+       {std::pair<int64_t, int64_t>{0, 3}, {3, 1}, {2, 5}, {7, 1}, {8, 0}}) {
+    const auto cut = [begin = begin, count = count](const Tensor& t) {
+      return t.narrow(0, begin, count).contiguous();
+    };
+    const auto part = create();
+    part->init(cut(w));
+    const auto same = [&](const Tensor& found, const Tensor& of_whole, const char* what) {
+      ASSERT_EQ(of_whole.size(0), 8) << what;
+      EXPECT_TRUE(at::equal(found, cut(of_whole))) << what << " of " << count << " from " << begin;
+    };
+    const auto learned = part->parameters();
+    for (size_t i = 0; i < learned.size(); ++i)
+      same(learned[i].tensor, whole->parameters()[i].tensor, learned[i].name.c_str());
+    for (size_t i = 0; i < part->buffers().size(); ++i)
+      same(part->buffers()[i].tensor, whole->buffers()[i].tensor, "a buffer");
+    const Encoded e = part->encode(cut(w));
+    same(decode(e), decode(all), "values");
+    same(e.codes, all.codes, "codes");
+    same(e.scales, all.scales, "scales");
+    if (all.zeros.defined())
+      same(e.zeros, all.zeros, "zeros");
+    if (all.scales_below.defined())
+      same(e.scales_below, all.scales_below, "scales below");
+    const Gradients own = part->backward(cut(w), cut(g));
+    same(own.w, back.w, "dw");
+    for (size_t i = 0; i < own.params.size(); ++i)
+      same(own.params[i], back.params[i], "what is learned");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Registered, ByRowContract, testing::ValuesIn(by_row_ones()), test_name);
+
 class LearnedQuantizerContract : public QuantizerContract {};
 
 TEST_P(LearnedQuantizerContract, ItsOwnOutputIsAFixedPoint) {

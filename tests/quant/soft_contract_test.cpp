@@ -73,6 +73,26 @@ TEST_P(SoftQuantizerContract, AnAllZeroRowOrMatrixGivesFiniteValuesAndGradients)
   }
 }
 
+TEST_P(SoftQuantizerContract, SomeRowsAloneGiveTheSameRowsOfTheWholeWhereItSaysSo) {
+  const Tensor w = weight();
+  const Tensor g = heavy({8, 192}, 8);
+  const auto cut = [](const Tensor& t) { return t.narrow(0, 2, 5).contiguous(); };
+  const auto whole = create();
+  if (!whole->by_row(192))
+    return;
+  const auto part = create();
+  whole->init(w);
+  part->init(cut(w));
+  for (const int64_t step : {0, 4, 9}) {
+    EXPECT_TRUE(at::equal(value(*part, cut(w), step), cut(value(*whole, w, step)))) << step;
+    EXPECT_TRUE(at::equal(part->soft_backward(cut(w), cut(g), {step, kSteps}).w,
+                          cut(whole->soft_backward(w, g, {step, kSteps}).w)))
+        << step;
+    whole->advance(w, {step, kSteps});
+    part->advance(cut(w), {step, kSteps});
+  }
+}
+
 TEST_P(SoftQuantizerContract, SoftBackwardIsLinearInTheGradient) {
   const Tensor w = weight();
   const auto quantizer = create();

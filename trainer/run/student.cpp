@@ -53,6 +53,7 @@ Student::Student(model::Decoder decoder,
     slot.value = parameter.value;
     slot.grad = parameter.grad;
     slot.master = masters.at(parameter.name).to(at::kFloat).contiguous();
+    slot.rows = {0, slot.master.size(0), slot.master.size(0)};
     masters.erase(parameter.name);
     slot.rows = {0, slot.master.size(0), slot.master.size(0)};
     const at::ScalarType dtype = slot.matrix ? decoder_.compute_dtype() : at::kFloat;
