@@ -4,7 +4,7 @@
 #include <thread>
 
 #include "tests/model/definition.h"
-#include "tests/run/worlds.h"
+#include "tests/run/meeting.h"
 #include "trainer/model/activations.h"
 
 namespace sterna::run {

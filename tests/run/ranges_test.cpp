@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/run/meeting.h"
 #include "tests/run/student_fixture.h"
 #include "tests/run/worlds.h"
 #include "trainer/run/step.h"

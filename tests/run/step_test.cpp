@@ -1,12 +1,9 @@
 // The step among ranks: what is summed and when, and that the ranks' number changes nothing.
 #include "trainer/run/step.h"
 
-#include <exception>
-#include <thread>
-
 #include <gtest/gtest.h>
 
-#include "tests/run/student_fixture.h"
+#include "tests/run/spread_fixture.h"
 #include "tests/run/worlds.h"
 #include "trainer/run/signals.h"
 
@@ -35,11 +32,6 @@ TrainConfig six_samples() {
   config.eps = 1.0;  // the update is smooth in the gradient: AdamW's usual eps hides its size
   config.clip = 0.05;
   return config;
-}
-
-distill::Objective objective_of(const std::string& kd) {
-  auto recipe = recipes::Recipe::parse("[kd]\n" + kd + "\n", "test");
-  return distill::Objective(recipe.section("kd"));
 }
 
 /// What one rank holds after a step, by name.
@@ -84,28 +76,13 @@ struct OneRank {
   Optimizer optimizer{config.adam(), config.clip};
 };
 
-/// One step on every rank, each a thread.
+/// One step on every rank.
 std::vector<After> step_on(int64_t ranks, const std::filesystem::path& folder) {
   Meeting meeting(ranks);
   std::vector<After> after(ranks);
-  std::vector<std::exception_ptr> failed(ranks);
-  std::vector<std::thread> threads;
-  for (int64_t rank = 0; rank < ranks; ++rank) {
-    threads.emplace_back([&, rank] {
-      try {
-        MeetingWorld world(meeting, rank);
-        after[rank] = OneRank(folder, learned_in_blocks).run(world, /*attempt=*/3);
-      } catch (...) {
-        failed[rank] = std::current_exception();
-        meeting.leave();
-      }
-    });
-  }
-  for (std::thread& thread : threads)
-    thread.join();
-  for (const std::exception_ptr& error : failed)
-    if (error)
-      std::rethrow_exception(error);
+  on_ranks(meeting, [&](MeetingWorld& world) {
+    after[world.rank()] = OneRank(folder, learned_in_blocks).run(world, /*attempt=*/3);
+  });
   return after;
 }
 
@@ -248,13 +225,14 @@ class RecordedStep : public testing::Test {
 
 TEST_F(RecordedStep, SumsCountsBeforeTheForwardPassAndGradientsBeforeTheQuantizersBackward) {
   OneRank one = rank();
-  std::string gradients = "sum";
+  int64_t weights = 0;
   for (const Slot& slot : one.student->slots())
-    gradients += " " + std::to_string(slot.master.numel());
+    weights += slot.master.numel();
+  const std::string bucket = "sum " + std::to_string(weights);
   one.run(world_, 0);
   // tsld has two terms: two counts and the tokens, two losses and the wish to stop, the verdict.
   EXPECT_EQ(events_,
-            (std::vector<std::string>{"sum 3", "encode", "sum 3", gradients, "backward", "sum 1"}));
+            (std::vector<std::string>{"sum 3", "encode", bucket, "sum 3", "backward", "sum 1"}));
 }
 
 TEST_F(RecordedStep, IsSkippedWhereAnotherRankFoundNaN) {
@@ -276,7 +254,7 @@ TEST_F(RecordedStep, IsDroppedWhereAnotherRankWasAskedToStop) {
   OneRank one = rank();
   const auto before = one.values();
   world_.others = [](int64_t call, const std::vector<Tensor>& tensors) {
-    if (call == 1)
+    if (call == 2)
       tensors[0].narrow(0, 2, 1).add_(1);
   };
   EXPECT_THROW(one.run(world_, 0), Interrupted);

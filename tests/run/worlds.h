@@ -1,6 +1,5 @@
 #pragma once
 
-#include <barrier>
 #include <functional>
 #include <stdexcept>
 
@@ -53,53 +52,6 @@ class RecordingWorld final : public SumOnly {
  private:
   std::vector<std::string>& events_;
   int64_t calls_ = 0;
-};
-
-/// Where ranks that are threads of this process add up.
-class Meeting {
- public:
-  explicit Meeting(int64_t ranks) : ranks_(ranks), parts_(ranks), barrier_(ranks) {}
-
-  void sum(int64_t rank, const std::vector<at::Tensor>& tensors) {
-    parts_[rank] = tensors;
-    barrier_.arrive_and_wait();
-    std::vector<at::Tensor> sums;
-    for (size_t i = 0; i < tensors.size(); ++i) {
-      sums.push_back(parts_[0].at(i).clone());
-      for (int64_t other = 1; other < ranks_; ++other)
-        sums[i].add_(parts_[other].at(i));
-    }
-    barrier_.arrive_and_wait();  // everybody has read before anybody writes
-    for (size_t i = 0; i < tensors.size(); ++i)
-      at::Tensor(tensors[i]).copy_(sums[i]);
-    barrier_.arrive_and_wait();
-  }
-  int64_t ranks() const { return ranks_; }
-
-  /// For a rank that failed, so that the others do not wait for it.
-  void leave() { barrier_.arrive_and_drop(); }
-
- private:
-  int64_t ranks_;
-  std::vector<std::vector<at::Tensor>> parts_;
-  std::barrier<> barrier_;
-};
-
-/// One rank of a Meeting.
-class MeetingWorld final : public SumOnly {
- public:
-  MeetingWorld(Meeting& meeting, int64_t rank) : meeting_(meeting), rank_(rank) {}
-
-  int64_t rank() const override { return rank_; }
-  int64_t size() const override { return meeting_.ranks(); }
-  dist::WorkHandle all_reduce(const std::vector<at::Tensor>& tensors) override {
-    meeting_.sum(rank_, tensors);
-    return done();
-  }
-
- private:
-  Meeting& meeting_;
-  int64_t rank_;
 };
 
 }  // namespace sterna::run

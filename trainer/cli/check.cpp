@@ -6,6 +6,7 @@
 #include "trainer/cli/plan_table.h"
 #include "trainer/model/adapters.h"
 #include "trainer/model/quantizers.h"
+#include "trainer/run/rank_checks.h"
 #include "trainer/run/session.h"
 
 namespace sterna::cli {
@@ -107,6 +108,8 @@ int run_check(const Invocation& typed, Streams streams) {
   print_adapters(session, streams.out);
   streams.out << "\ndata: " << samples.tokens() << " tokens, " << samples.size() << " samples of "
               << (s.train.steps > 0 ? s.train.seq_len : s.blockwise_seq_len()) << "\n";
+  if (s.train.steps > 0)
+    streams.out << "ranks: " << run::ranks_text(s.train, session.world->size()) << "\n";
   print_samples(samples, *session.tokenizer, wanted, streams.out);
   return kDone;
 }

@@ -34,6 +34,17 @@ struct Decoder::Body {
   std::vector<Block> blocks;
   Norm norm;
   quant::Linear head;  // unused where tied
+  std::shared_ptr<PartGate> gate;
+
+  template <class Compute>
+  Tensor in_part(int64_t part, const Compute& compute) const {
+    if (!gate)
+      return compute();
+    gate->enter(part);
+    Tensor result = compute();
+    gate->leave(part);
+    return result;
+  }
 };
 
 Decoder::Decoder(const DecoderConfig& config, at::ScalarType compute_dtype)
@@ -70,14 +81,16 @@ at::ScalarType Decoder::compute_dtype() const {
 }
 
 Tensor Decoder::embed(const Tensor& tokens, const Tensor& positions) const {
-  Tensor x = embed_rows(tokens, body_->embedding.weight, body_->embedding.grad);
-  if (body_->config.projects_words())
-    x = body_->project_in.forward(x);
-  if (!body_->config.learned_positions)
-    return x;
-  const Tensor rows = positions + body_->config.position_offset;
-  const Tensor added = embed_rows(rows, body_->positions.weight, body_->positions.grad);
-  return x + added.to(x.scalar_type());
+  return body_->in_part(0, [&] {
+    Tensor x = embed_rows(tokens, body_->embedding.weight, body_->embedding.grad);
+    if (body_->config.projects_words())
+      x = body_->project_in.forward(x);
+    if (!body_->config.learned_positions)
+      return x;
+    const Tensor rows = positions + body_->config.position_offset;
+    const Tensor added = embed_rows(rows, body_->positions.weight, body_->positions.grad);
+    return x + added.to(x.scalar_type());
+  });
 }
 
 Tensor Decoder::layer(int64_t index,
@@ -85,17 +98,21 @@ Tensor Decoder::layer(int64_t index,
                       const Tensor& positions,
                       kvcache::Cache& cache,
                       const AttentionOutput& site) const {
-  return body_->blocks.at(index).forward(x, positions, cache, site);
+  return body_->in_part(index + 1,
+                        [&] { return body_->blocks.at(index).forward(x, positions, cache, site); });
 }
 
 Tensor Decoder::final_norm(const Tensor& x) const {
   const DecoderConfig& config = body_->config;
-  const Tensor n = config.final_norm ? body_->norm.forward(x, body_->dtype) : x.to(body_->dtype);
-  return config.projects_words() ? body_->project_out.forward(n) : n;
+  return body_->in_part(config.layers + 1, [&] {
+    const Tensor n = config.final_norm ? body_->norm.forward(x, body_->dtype) : x.to(body_->dtype);
+    return config.projects_words() ? body_->project_out.forward(n) : n;
+  });
 }
 
 Tensor Decoder::head(const Tensor& hidden) const {
-  return head_linear().forward(hidden);
+  const int64_t part = body_->config.tied ? 0 : body_->config.layers + 2;
+  return body_->in_part(part, [&] { return head_linear().forward(hidden); });
 }
 
 quant::Linear& Decoder::head_linear() {
@@ -160,6 +177,10 @@ std::vector<ActSite> Decoder::act_sites() {
 void Decoder::round_heads_together(bool together) {
   for (Block& block : body_->blocks)
     block.round_heads_together(together);
+}
+
+void Decoder::set_gate(std::shared_ptr<PartGate> gate) {
+  body_->gate = std::move(gate);
 }
 
 void Decoder::move_to(at::Device device) {

@@ -45,6 +45,16 @@ struct AttentionOutput {
                            ///< block's attention is not computed
 };
 
+/// Told where a part of a decoder begins to compute and where it ends, so that weights that are
+/// kept elsewhere come in between. Part 0 is the embedding, 1 to L the blocks, L + 1 the final
+/// norm, L + 2 an untied head; a tied one is part 0.
+class PartGate {
+ public:
+  virtual ~PartGate() = default;
+  virtual void enter(int64_t part) = 0;
+  virtual void leave(int64_t part) = 0;
+};
+
 /// A causal transformer as a list of layers one can step through: teacher and student advance side
 /// by side, so one layer of teacher activations is alive at a time. Runs on one device; knows
 /// nothing of ranks, files or schedules.
@@ -104,6 +114,9 @@ class Decoder {
 
   /// Whether a token of keys and values is the vector of all heads, or (as it begins) of one.
   void round_heads_together(bool together);
+
+  /// Null: all weights are at hand.
+  void set_gate(std::shared_ptr<PartGate> gate);
 
   /// Moves every weight and gradient buffer.
   void move_to(at::Device device);

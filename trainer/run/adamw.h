@@ -19,6 +19,7 @@ struct Trained {
   bool quantizer = false;  ///< belongs to a quantizer: has its own rate and never decays
   bool decays = false;
   double grad_factor = 1;  ///< of clipping
+  double squared = -1;     ///< squared norm of the whole gradient; < 0: of `grad`
   int64_t applied = 1;     ///< updates of this tensor so far, this one included
 };
 

@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kPartBytes = int64_t{32} << 20;
 constexpr int64_t kChunk = 256;  // tokens whose logits exist at a time
-constexpr double kMiB = 1024.0 * 1024.0;
+constexpr double kMebibyte = 1024.0 * 1024.0;
 /// Raised with every change of what a model of given weights computes: older answers are not taken.
 constexpr int kAnswerRevision = 1;
 
@@ -123,9 +123,9 @@ void require_room(const TeacherCache& cache, double bytes) {
   const fs::space_info space = fs::space(cache.folder(), unknown);
   if (!unknown && static_cast<double>(space.available) < bytes)
     throw recipes::UserError("teacher.cache: what the teacher says needs " +
-                             short_number(bytes / kMiB) + " MiB, but " + cache.folder().string() +
-                             " has room for " +
-                             short_number(static_cast<double>(space.available) / kMiB) +
+                             short_number(bytes / kMebibyte) + " MiB, but " +
+                             cache.folder().string() + " has room for " +
+                             short_number(static_cast<double>(space.available) / kMebibyte) +
                              "; name another teacher.cache_dir, train fewer steps, or take "
                              "teacher.cache=topk with a small teacher.top_k");
 }
@@ -194,8 +194,9 @@ std::string cache_text(const Session& session) {
   const TeacherRows rows = rows_of(session);
   const int64_t samples = std::min(samples_of(session), session.samples->size());
   return "teacher cache: " + rows.kind + ", " + std::to_string(rows.bytes_per_token()) +
-         " bytes a token, " + short_number(static_cast<double>(samples * rows.bytes()) / kMiB, 3) +
-         " MiB for " + std::to_string(samples) + " samples";
+         " bytes a token, " +
+         short_number(static_cast<double>(samples * rows.bytes()) / kMebibyte, 3) + " MiB for " +
+         std::to_string(samples) + " samples";
 }
 
 void teach_ahead(Session& session, Progress& progress) {

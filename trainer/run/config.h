@@ -232,10 +232,34 @@ struct BlockwiseConfig {
 
 /// `[dist]`: how the ranks of a run work together.
 struct DistConfig {
+  std::string strategy = "ddp";
+  std::string teacher = "replicated";
+  double bucket_mib = 25;
+  std::string reduce_dtype = "fp32";
   double timeout = 50;
+
+  bool shards() const { return strategy != "ddp"; }
 
   template <class Visitor>
   void fields(Visitor& v) {
+    using recipes::OneOf;
+    v("strategy",
+      strategy,
+      "ddp: every rank holds all; zero1: its share of masters and optimizer state, zero2: of "
+      "gradients too, zero3: of compute weights too",
+      OneOf{"ddp", "zero1", "zero2", "zero3"});
+    v("teacher",
+      teacher,
+      "sharded: every rank holds its share of the teacher, gathered layer by layer",
+      OneOf{"replicated", "sharded"});
+    v("bucket_mib",
+      bucket_mib,
+      "ddp: gradients are summed over ranks in pieces of this size",
+      recipes::Range{0.001, 1e6});
+    v("reduce_dtype",
+      reduce_dtype,
+      "dtype in which gradients travel and are summed",
+      OneOf{"fp32", "bf16"});
     v("timeout",
       timeout,
       "seconds without a sign of life, or in one collective, after which a rank counts as lost",

@@ -28,7 +28,8 @@ void follow_scales(Slot& slot) {
 
 Tensor scale_gradient(const Slot& slot) {
   const Tensor scale = slot.quantizer->parameters().front().tensor;
-  const Tensor each = (*slot.grad * slot.master).view({scale.size(0), scale.size(1), -1}).sum(-1);
+  const Tensor each =
+      (gradient_of(slot) * slot.master).view({scale.size(0), scale.size(1), -1}).sum(-1);
   return each.div_(slot.held->scales);
 }
 

@@ -16,7 +16,8 @@ std::string first_bad(const std::vector<Trained>& tensors) {
 
 Outcome Optimizer::inspect(const std::vector<Trained>& tensors) const {
   Outcome outcome;
-  outcome.grad_norm = std::sqrt(squared_norm(tensors));
+  outcome.squared_norm = squared_norm(tensors);
+  outcome.grad_norm = std::sqrt(outcome.squared_norm);
   if (!std::isfinite(outcome.grad_norm))
     outcome.bad_tensor = first_bad(tensors);
   return outcome;
@@ -35,12 +36,16 @@ double Optimizer::grad_factor(const Trained& tensor, const Outcome& outcome) con
   if (!config_.bert)
     return outcome.grad_norm > clip_ ? clip_ / outcome.grad_norm : 1.0;
   // As torch.nn.utils.clip_grad_norm_, called with one tensor after the other.
-  return std::min(1.0, clip_ / (std::sqrt(squared_norm({&tensor, 1})) + 1e-6));
+  return std::min(
+      1.0,
+      clip_ / (std::sqrt(tensor.squared < 0 ? squared_norm({&tensor, 1}) : tensor.squared) + 1e-6));
 }
 
 void Optimizer::move(std::vector<Trained>& tensors, const Rates& rates, Outcome& outcome) {
   ++applied_;
   for (Trained& t : tensors) {
+    if (t.value.numel() == 0)
+      continue;  // another rank's
     Moments& own = moments_[t.name];
     if (!own.first.defined()) {
       own.first = at::zeros_like(t.value);

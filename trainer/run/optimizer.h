@@ -11,7 +11,8 @@ namespace sterna::run {
 /// What became of one step.
 struct Outcome {
   bool applied = false;
-  double grad_norm = 0;    ///< before clipping; NaN or Inf where a gradient is
+  double grad_norm = 0;  ///< before clipping; NaN or Inf where a gradient is
+  double squared_norm = 0;
   std::string bad_tensor;  ///< first one with NaN or Inf, where not applied
 };
 
@@ -35,6 +36,9 @@ class Optimizer {
 
   /// Moves all values; `outcome` is what inspect() said of them, nothing bad.
   void move(std::vector<Trained>& tensors, const Rates& rates, Outcome& outcome);
+
+  /// True where clipping asks for the norm of each tensor.
+  bool clips_each() const { return clip_ > 0 && config_.bert; }
 
   std::map<std::string, Moments>& moments() { return moments_; }
   const std::map<std::string, Moments>& moments() const { return moments_; }

@@ -12,6 +12,7 @@
 #include "trainer/run/run_folder.h"
 #include "trainer/run/saver.h"
 #include "trainer/run/session.h"
+#include "trainer/run/sharing.h"
 
 namespace sterna::run {
 
@@ -59,6 +60,7 @@ struct Run {
   Optimizer optimizer;
   std::unique_ptr<Average> average;  ///< null without train.ema, and before the end-to-end stage
   std::unique_ptr<Ranges> ranges;    ///< likewise without kd.range
+  std::unique_ptr<Sharing> sharing;  ///< null before the end-to-end stage
   RunState state;
   Saver saver;
   std::unique_ptr<dist::World> alone = dist::make_single();
@@ -132,6 +134,12 @@ void blockwise(Run& run);
 
 /// Trains the whole model.
 void end_to_end(Run& run);
+
+// ---- share_run.cpp
+
+/// Leaves this rank what `[dist]` says of student, optimizer, average and teacher; from here on all
+/// ranks step, evaluate and save together.
+void share_out(Run& run);
 
 // ---- finish.cpp: what is made of the last checkpoint, without the models in memory
 

@@ -12,6 +12,7 @@
 #include "trainer/model/quantizers.h"
 #include "trainer/model/same_tokens.h"
 #include "trainer/run/deliver.h"
+#include "trainer/run/rank_checks.h"
 #include "trainer/run/session_checks.h"
 
 namespace sterna::run {
@@ -116,11 +117,11 @@ void read_teacher_plan(recipes::Recipe& recipe, Session& session) {
       session.teacher_quant += each.key.substr(14) + " = " + each.after + "\n";
 }
 
-Session open(recipes::Recipe& recipe) {
+Session open(recipes::Recipe& recipe, std::shared_ptr<dist::World> world) {
   Session session;
   session.says_activations = recipe.root().has("act");
   session.settings = read_settings(recipe);
-  session.world = dist::make_single();
+  session.world = std::move(world);
   const Settings& s = session.settings;
   require_something_to_do(recipe, s);
   session.objective = std::make_unique<distill::Objective>(recipe.section("kd"));
@@ -140,6 +141,7 @@ Session open(recipes::Recipe& recipe) {
   require_delivery(recipe, session);
   open_bits(recipe, session);
   open_data(recipe, session);
+  require_ranks(session, session.world->size());
   if (session.caches_teacher())
     session.remarks.push_back(cache_text(session) +
                               (session.texts.empty()
@@ -199,10 +201,10 @@ void read_all_sections(recipes::Recipe& recipe) {
   recipe.section("verify").read<VerifyConfig>();
 }
 
-Session open_session(recipes::Recipe& recipe) {
+Session open_session(recipes::Recipe& recipe, std::shared_ptr<dist::World> world) {
   read_all_sections(recipe);
   recipe.reject_unknown();
-  return recipes::at_its_key(recipe, [&] { return open(recipe); });
+  return recipes::at_its_key(recipe, [&] { return open(recipe, std::move(world)); });
 }
 
 model::Decoder load_teacher(const Session& session) {

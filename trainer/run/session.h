@@ -41,7 +41,7 @@ struct Settings {
 /// Everything a run works with, built from its recipe by open_session() and load_models().
 struct Session {
   Settings settings;
-  std::shared_ptr<dist::World> world;  ///< of one, until train() says otherwise
+  std::shared_ptr<dist::World> world;
   model::CheckpointInfo source;
   std::unique_ptr<text::Tokenizer> tokenizer;
   std::unique_ptr<data::SampleSource> samples;        ///< null where train.steps is 0
@@ -89,7 +89,8 @@ void read_all_sections(recipes::Recipe& recipe);
 /// fit each other or the recipe, patterns that match nothing, texts that are not there, nothing to
 /// do.
 /// @throws recipes::UserError
-Session open_session(recipes::Recipe& recipe);
+Session open_session(recipes::Recipe& recipe,
+                     std::shared_ptr<dist::World> world = dist::make_single());
 
 /// The teacher, in few bits where `teacher.quant` says so.
 model::Decoder load_teacher(const Session& session);

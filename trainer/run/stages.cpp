@@ -84,6 +84,7 @@ double report(Run& run, const Subject& subject) {
 double evaluate(Run& run, const std::string& cell) {
   Student& student = *run.session.student;
   const AverageInPlace shown(run.session.settings.train.ema_use ? run.average.get() : nullptr);
+  const WholeTeacher teacher(run.sharing.get());
   student.materialize();
   return report(run, {cell, student.decoder(), student.bits_per_weight()});
 }
@@ -155,6 +156,7 @@ void enter_quant_stage(Run& run) {
   // could only be written with the new ones, at the first signal for example.
   save_behind(run);
   change_plan(run, step, /*init=*/true);
+  run.sharing->follow_student();
   run.progress.line("step " + std::to_string(step) + ": weights are rounded anew, to " +
                     short_number(run.session.student->bits_per_weight(), 3) + " bits");
 }
@@ -230,6 +232,9 @@ void end_to_end(Run& run) {
     const model::Decoder* teacher =
         session.objective->needs_teacher() ? session.teacher.get() : nullptr;
     begin_ranges(run);
+    if (settings.train.only == "scales")
+      session.student->hold_codes();
+    share_out(run);
     Step step({*session.student,
                teacher,
                *session.objective,
@@ -237,10 +242,9 @@ void end_to_end(Run& run) {
                run.optimizer,
                *session.world,
                session.cached_teacher.get(),
-               run.ranges.get()},
+               run.ranges.get(),
+               run.sharing.get()},
               settings.train);
-    if (settings.train.only == "scales")
-      session.student->hold_codes();
     std::vector<std::string> terms = session.objective->term_names();
     if (run.ranges)
       terms.push_back(kRange);

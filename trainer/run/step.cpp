@@ -7,8 +7,11 @@
 //                                            block beside it (lockstep.h)
 //     embed -> block 0 .. L-1 -> final norm  a graph per block
 //     loss from hidden states                chunks of tokens, its own gradient
-//     final norm <- block L-1 .. 0 <- embed  gradients of Wq gather in fp32
-//   gradients of Wq                          summed over ranks
+//     final norm <- block L-1 .. 0 <- embed  gradients of Wq gather in fp32; in the last
+//     micro-batch
+//                                            (or each, sharing.h) those of a block set out to be
+//                                            summed over ranks as soon as it is passed
+//   gradients of Wq                          have arrived
 //   gradient of Wq -> master, quantizer      closed form, once
 //   losses on the masters' ranges            likewise
 //   clip, AdamW                              skipped by all ranks where anything is not finite
@@ -59,18 +62,27 @@ std::vector<double> means(const Tensor& sums, const distill::Counts& totals) {
   return result;
 }
 
-/// What the teacher stood in for has no gradient: neither decay nor old moments may move it.
-void drop_untouched(std::vector<Trained>& trained) {
-  std::erase_if(trained, [](const Trained& t) { return !t.grad.any().item<bool>(); });
-}
-
 }  // namespace
 
 Step::Step(const StepParts& parts, const TrainConfig& config)
     : parts_(parts),
       config_(config),
+      own_sharing_(parts.sharing != nullptr
+                       ? nullptr
+                       : std::make_unique<Sharing>(parts.student, parts.world, DistConfig())),
+      sharing_(parts.sharing != nullptr ? *parts.sharing : *own_sharing_),
       tape_(parts.student, config.recompute),
       act_ranges_(parts.student.decoder()) {}
+
+/// What the teacher stood in for has no gradient: neither decay nor old moments may move it.
+void Step::drop_untouched(std::vector<Trained>& trained) const {
+  std::vector<double> touched;
+  for (const Trained& t : trained)
+    touched.push_back(t.grad.any().item<bool>() ? 1 : 0);
+  sharing_.sum(touched);
+  size_t at = 0;
+  std::erase_if(trained, [&](const Trained&) { return touched[at++] == 0; });
+}
 
 SampleRange share_of_step(int64_t attempt, const TrainConfig& config, int64_t rank, int64_t ranks) {
   const int64_t samples = config.batch * config.accumulate;
@@ -153,13 +165,16 @@ Tensor Step::micro_batch(const Batch& batch, const distill::Counts& totals, Step
   distill::HeadInputs head = hidden_states(batch, totals, sums, ms);
   Stopwatch watch;
   const Slot& slot = parts_.student.head();
+  sharing_.enter_head();
   head.student_head = *slot.value;
   if (parts_.teacher != nullptr)
     head.teacher_head = parts_.teacher->head_linear().weight;
   head.labels = batch.labels;
   const distill::HeadResult result = parts_.objective.run(head, totals, *slot.grad);
+  head = {};
+  sharing_.leave_head();
   watch.lap(ms.loss);
-  tape_.backward(result.d_hidden);
+  tape_.backward(result.d_hidden, &sharing_);
   watch.lap(ms.backward);
   return sums.add_(result.sums);
 }
@@ -171,10 +186,14 @@ Tensor Step::loss_sums(const std::vector<Batch>& batches,
   const auto terms = static_cast<int64_t>(totals.size());
   Tensor sums = at::zeros({terms + 1}, at::kDouble);
   for (const Batch& batch : batches) {
-    if (SignalWatch::arrived())
+    if (SignalWatch::arrived() && !sharing_.meets_in_micro_batches())
       break;
+    sharing_.micro_batch(/*last=*/&batch == &batches.back());
     sums.narrow(0, 0, terms).add_(micro_batch(batch, totals, ms));
   }
+  Stopwatch watch;
+  sharing_.finish();
+  watch.lap(ms.exchange);
   // A rank that left alone would leave the others waiting: the last element counts who wants to.
   sums[terms] = SignalWatch::arrived() ? 1.0 : 0.0;
   parts_.world.all_reduce({sums})->wait();
@@ -185,12 +204,18 @@ Tensor Step::loss_sums(const std::vector<Batch>& batches,
   return sums.narrow(0, 0, terms);
 }
 
-void Step::sum_gradients() {
-  std::vector<Tensor> own;
-  for (const Slot& slot : parts_.student.slots())
-    if (slot.grad->defined())
-      own.push_back(*slot.grad);
-  parts_.world.all_reduce(own)->wait();
+/// Norms of whole gradients, of which each rank has its rows.
+void Step::sum_norms(std::vector<Trained>& trained, Outcome& outcome) const {
+  if (!sharing_.sharded())
+    return;
+  std::vector<double> squares{outcome.squared_norm};
+  if (parts_.optimizer.clips_each())
+    for (const Trained& t : trained)
+      squares.push_back(squared_norm({&t, 1}));
+  sharing_.sum(squares);
+  outcome.grad_norm = std::sqrt(squares.front());
+  for (size_t i = 1; i < squares.size(); ++i)
+    trained[i - 1].squared = squares[i];
 }
 
 Outcome Step::update(const std::vector<double>& losses,
@@ -199,6 +224,7 @@ Outcome Step::update(const std::vector<double>& losses,
   std::vector<std::string> terms = parts_.objective.term_names();
   terms.push_back(kRange);
   Outcome outcome = parts_.optimizer.inspect(trained);
+  sum_norms(trained, outcome);
   for (size_t i = 0; i < losses.size(); ++i)
     if (!std::isfinite(losses[i]) && outcome.bad_tensor.empty())
       outcome.bad_tensor = "loss " + terms[i];
@@ -240,12 +266,11 @@ StepReport Step::run(int64_t attempt) {
 
   Student& student = parts_.student;
   const quant::Progress at{attempt, config_.steps};
-  materialize_for_step(student.all(), at);
+  student.materialize_for_step(at);
   watch.lap(report.ms.quant);
-  zero_grad(student.all());
+  sharing_.start();
   act_ranges_.start();
   const Tensor sums = loss_sums(batches, totals, report.ms);
-  sum_gradients();
 
   watch.restart();
   std::vector<Trained> trained = gradients(student.all(), at);

@@ -12,6 +12,7 @@
 #include "trainer/run/config.h"
 #include "trainer/run/optimizer.h"
 #include "trainer/run/ranges.h"
+#include "trainer/run/sharing.h"
 #include "trainer/run/tape.h"
 
 namespace sterna::run {
@@ -24,6 +25,7 @@ struct StepTimes {
   double forward = 0;
   double loss = 0;
   double backward = 0;
+  double exchange = 0;  ///< waiting for the gradients of other ranks, behind the way back
   double optimizer = 0;
   double total = 0;
 };
@@ -48,6 +50,7 @@ struct StepParts {
   dist::World& world;
   const CachedTeacher* cached = nullptr;  ///< asked in place of the teacher
   Ranges* ranges = nullptr;               ///< null where no range is part of the loss
+  Sharing* sharing = nullptr;             ///< null: the step makes one that shards nothing
 };
 
 /// Samples of one step that one rank computes.
@@ -90,9 +93,10 @@ class Step {
                                     const distill::Counts& totals,
                                     Tensor& sums,
                                     StepTimes& ms);
-  void sum_gradients();
   Tensor micro_batch(const Batch& batch, const distill::Counts& totals, StepTimes& ms);
   Rates rates(int64_t attempt) const;
+  void drop_untouched(std::vector<Trained>& trained) const;
+  void sum_norms(std::vector<Trained>& trained, Outcome& outcome) const;
   void sum_losses(const std::vector<double>& means, double ranges, StepReport& report) const;
   Outcome update(const std::vector<double>& losses,
                  std::vector<Trained>& trained,
@@ -100,6 +104,8 @@ class Step {
 
   StepParts parts_;
   TrainConfig config_;
+  std::unique_ptr<Sharing> own_sharing_;
+  Sharing& sharing_;
   Tape tape_;
   ActRanges act_ranges_;
   int64_t attempt_ = 0;

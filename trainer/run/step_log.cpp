@@ -63,6 +63,7 @@ nlohmann::json step_line(int64_t step,
   line["forward_ms"] = report.ms.forward;
   line["loss_ms"] = report.ms.loss;
   line["backward_ms"] = report.ms.backward;
+  line["exchange_ms"] = report.ms.exchange;
   line["optimizer_ms"] = report.ms.optimizer;
   return line;
 }

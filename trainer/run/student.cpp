@@ -2,7 +2,9 @@
 
 #include "recipes/glob.h"
 #include "trainer/model/quantizers.h"
+#include "trainer/run/gradient_exchange.h"
 #include "trainer/run/held_codes.h"
+#include "trainer/run/weight_shards.h"
 
 namespace sterna::run {
 namespace {
@@ -13,10 +15,6 @@ bool frozen(const std::string& name, const std::vector<std::string>& patterns) {
   });
 }
 
-bool trained(const Slot& slot) {
-  return slot.trains_master || slot.trains_quantizer;
-}
-
 /// What a slot trains follows from its quantizer and from what is frozen.
 void give_quantizer(Slot& slot, std::unique_ptr<quant::Quantizer> quantizer) {
   slot.quantizer = std::move(quantizer);
@@ -25,13 +23,18 @@ void give_quantizer(Slot& slot, std::unique_ptr<quant::Quantizer> quantizer) {
   slot.stale = true;
 }
 
+/// Where the own rows of the compute weight are written.
+Tensor& target(Slot& slot) {
+  return slot.own_value.defined() ? slot.own_value : *slot.value;
+}
+
 void materialize_one(Slot& slot) {
   const at::NoGradGuard no_grad;
-  if (slot.quantizer && !slot.held) {
+  if (slot.quantizer && !slot.held && !slot.absent()) {
     const quant::Encoded encoded = slot.quantizer->encode(slot.master);
-    quant::decode_into(encoded, *slot.value);
+    quant::decode_into(encoded, target(slot));
   } else {
-    slot.value->copy_(slot.master);
+    target(slot).copy_(slot.master);
   }
   slot.stale = false;
   slot.soft = nullptr;
@@ -105,13 +108,13 @@ void Student::replace_quantizers(const QuantizerOf& quantizer_of,
     Slot& slot = *find(parameter.name);
     give_quantizer(slot, quantizer_of(parameter));
     if (init && slot.quantizer)
-      slot.quantizer->init(slot.master);
+      slot.absent() ? slot.quantizer->allocate(slot.master) : slot.quantizer->init(slot.master);
   }
 }
 
 void Student::init_quantizers() {
   for (Slot& slot : slots_) {
-    if (slot.quantizer) {
+    if (slot.quantizer && !slot.absent()) {
       slot.quantizer->init(slot.master);
       slot.stale = true;
     }
@@ -122,78 +125,124 @@ void Student::hold_codes() {
   for (Slot& slot : slots_) {
     slot.trains_master = false;
     slot.stale = true;
-    if (slot.quantizer)
+    if (slot.quantizer && !slot.absent())
       run::hold_codes(slot);
   }
 }
 
+void Student::share(std::shared_ptr<WeightShards> shards) {
+  shards_ = std::move(shards);
+  decoder_.set_gate(shards_);
+}
+
+/// Rows that were written count for the other ranks from here on. What is trained always does: an
+/// owner alone knows whether its soft value is over, and all must gather the same parts.
+void Student::publish(const std::vector<Slot*>& written) {
+  if (!shards_)
+    return;
+  for (const Slot* slot : written)
+    shards_->changed(part_of(*this, *slot));
+  for (const Slot& slot : slots_)
+    if (slot.trained())
+      shards_->changed(part_of(*this, slot));
+}
+
 void Student::materialize() {
-  run::materialize(all());
+  if (shards_)
+    shards_->let_go();
+  publish(run::materialize(all()));
+  if (shards_)
+    shards_->hold_all();
+}
+
+void Student::materialize_for_step(const quant::Progress& at) {
+  if (shards_)
+    shards_->let_go();
+  publish(run::materialize_for_step(all(), at));
 }
 
 void Student::materialize_full_precision() {
   const at::NoGradGuard no_grad;
+  if (shards_)
+    shards_->let_go();
   for (Slot& slot : slots_) {
-    slot.value->copy_(slot.master);
+    target(slot).copy_(slot.master);
     slot.stale = slot.quantizer != nullptr;
     slot.soft = nullptr;
   }
+  publish(all());
+  if (shards_)
+    shards_->hold_all();
 }
 
 double Student::bits_per_weight() const {
-  double bits = 0;
-  double weights = 0;
+  const Tensor sums = at::zeros({2}, at::kDouble);  // bits, weights
+  auto* sum = sums.mutable_data_ptr<double>();
   for (const Slot& slot : slots_) {
-    if (!slot.quantizer)
+    if (!slot.quantizer || slot.absent())
       continue;
     const auto count = static_cast<double>(slot.master.numel());
-    bits += count * quant::bits_per_weight(slot.quantizer->encode(slot.master));
-    weights += count;
+    sum[0] += count * quant::bits_per_weight(slot.quantizer->encode(slot.master));
+    sum[1] += count;
   }
-  return weights > 0 ? bits / weights : 0;
+  if (shards_)
+    shards_->world().all_reduce({sums})->wait();
+  return sum[1] > 0 ? sum[0] / sum[1] : 0;
 }
 
 bool Student::trains_at_or_below(int64_t layer) const {
   return std::any_of(slots_.begin(), slots_.end(), [&](const Slot& slot) {
-    return trained(slot) && slot.layer <= layer;
+    return slot.trained() && slot.layer <= layer;
   });
 }
 
-void materialize(const std::vector<Slot*>& slots) {
-  for (Slot* slot : slots)
-    if (slot->stale || slot->soft != nullptr)
-      materialize_one(*slot);
+std::vector<Slot*> materialize(const std::vector<Slot*>& slots) {
+  std::vector<Slot*> written;
+  for (Slot* slot : slots) {
+    if (!slot->stale && slot->soft == nullptr)
+      continue;
+    materialize_one(*slot);
+    written.push_back(slot);
+  }
+  return written;
 }
 
-void materialize_for_step(const std::vector<Slot*>& slots, const quant::Progress& at) {
+std::vector<Slot*> materialize_for_step(const std::vector<Slot*>& slots,
+                                        const quant::Progress& at) {
   const at::NoGradGuard no_grad;
+  std::vector<Slot*> written;
   for (Slot* slot : slots) {
     // A frozen weight has nothing to become used to.
     quant::SoftQuantizer* soft = slot->trains_master ? quant::soft(slot->quantizer.get()) : nullptr;
-    const Tensor value = soft != nullptr ? soft->soft_value(slot->master, at) : Tensor();
+    const bool here = soft != nullptr && !slot->absent();
+    const Tensor value = here ? soft->soft_value(slot->master, at) : Tensor();
     if (value.defined()) {
-      slot->value->copy_(value);
+      target(*slot).copy_(value);
       slot->stale = false;
       slot->soft = soft;
     } else if (slot->stale || slot->soft != nullptr) {
       materialize_one(*slot);
+    } else {
+      continue;
     }
+    written.push_back(slot);
   }
+  return written;
 }
 
 void touch(const std::vector<Slot*>& slots) {
   for (Slot* slot : slots) {
-    if (!trained(*slot))
+    if (!slot->trained())
       continue;
     slot->stale = true;
-    if (slot->held)
+    if (slot->held && !slot->absent())
       follow_scales(*slot);
   }
 }
 
 void zero_grad(const std::vector<Slot*>& slots) {
   for (Slot* slot : slots) {
-    if (!trained(*slot))
+    if (!slot->trained())
       continue;
     if (slot->grad->defined())
       slot->grad->zero_();
@@ -209,41 +258,61 @@ void drop_grad(const std::vector<Slot*>& slots) {
 
 void advance(const std::vector<Slot*>& slots, const quant::Progress& at) {
   for (Slot* slot : slots)
-    if (slot->soft != nullptr)
+    if (slot->soft != nullptr && !slot->absent())
       slot->soft->advance(slot->master, at);
 }
+
+namespace {
+
+/// What flows back from the compute weight's own rows to master and quantizer; the first becomes
+/// the gradient of the slot.
+quant::Gradients pass_back(Slot& slot, const quant::Progress& at) {
+  quant::Gradients back;
+  const Tensor& grad = gradient_of(slot);
+  if (slot.held) {
+    back.params.push_back(scale_gradient(slot));
+  } else if (slot.quantizer) {
+    back = slot.soft != nullptr ? slot.soft->soft_backward(slot.master, grad, at)
+                                : slot.quantizer->backward(slot.master, grad);
+    if (!back.w.is_same(grad))
+      Tensor(grad).copy_(back.w);  // one matrix lives twice, not all of them
+  }
+  TORCH_CHECK(!slot.trains_quantizer || slot.held ||
+                  slot.quantizer->parameters().size() == back.params.size(),
+              slot.name,
+              ": quantizer gave ",
+              back.params.size(),
+              " gradients for ",
+              slot.quantizer->parameters().size(),
+              " parameters");
+  return back;
+}
+
+}  // namespace
 
 std::vector<Trained> gradients(const std::vector<Slot*>& slots, const quant::Progress& at) {
   std::vector<Trained> result;
   const at::NoGradGuard no_grad;
+  const Tensor nothing = at::empty({0}, at::kFloat);
   for (Slot* slot : slots) {
-    if (!trained(*slot))
+    if (!slot->trained())
       continue;
-    quant::Gradients back;
-    if (slot->held) {
-      back.params.push_back(scale_gradient(*slot));
-    } else if (slot->quantizer) {
-      back = slot->soft != nullptr ? slot->soft->soft_backward(slot->master, *slot->grad, at)
-                                   : slot->quantizer->backward(slot->master, *slot->grad);
-      if (!back.w.is_same(*slot->grad))
-        slot->grad->copy_(back.w);  // one matrix lives twice, not all of them
-    }
+    const bool absent = slot->absent();
+    const quant::Gradients back = absent ? quant::Gradients{} : pass_back(*slot, at);
     if (slot->trains_master)
-      result.push_back(
-          {slot->name, slot->master, *slot->grad, {}, {}, /*quantizer=*/false, slot->matrix});
+      result.push_back({slot->name,
+                        slot->master,
+                        gradient_of(*slot),
+                        {},
+                        {},
+                        /*quantizer=*/false,
+                        slot->matrix});
     if (!slot->trains_quantizer)
       continue;
-    TORCH_CHECK(slot->held || slot->quantizer->parameters().size() == back.params.size(),
-                slot->name,
-                ": quantizer gave ",
-                back.params.size(),
-                " gradients for ",
-                slot->quantizer->parameters().size(),
-                " parameters");
     for (const auto& [i, learned] : moved(*slot))
       result.push_back({model::quantizer_tensor(slot->name, learned.name),
-                        learned.tensor,
-                        back.params[i].contiguous(),
+                        absent ? nothing : learned.tensor,
+                        absent ? nothing : back.params[i].contiguous(),
                         {},
                         {},
                         /*quantizer=*/true,
@@ -255,6 +324,8 @@ std::vector<Trained> gradients(const std::vector<Slot*>& slots, const quant::Pro
 std::map<std::string, Tensor> trained_tensors(Student& student) {
   std::map<std::string, Tensor> result;
   for (const Slot& slot : student.slots()) {
+    if (slot.absent())
+      continue;
     if (slot.trains_master)
       result.emplace(slot.name, slot.master);
     if (!slot.trains_quantizer)

@@ -30,11 +30,14 @@ struct Slot {
   /// What this rank owns: master, moments, quantizer and average are of these rows alone, their
   /// tensors' first dimension is theirs. No rows: nothing here counts, another rank has it all.
   Rows rows{};
+  std::vector<Rows> rows_by_rank{};  ///< empty where nothing is sharded
   int64_t layer = -1;  ///< block that it belongs to; -1: embeddings; L: final norm and untied head
   bool matrix = false;
   Tensor* value = nullptr;  ///< what the model computes with
   Tensor* grad = nullptr;   ///< fp32, added to by backward; undefined where nothing is trained
   Tensor master;            ///< fp32
+  Tensor own_value;         ///< the own rows of `value`; undefined: all of it
+  Tensor own_grad;          ///< fp32: their gradient, summed over ranks; undefined: `grad`
   std::unique_ptr<quant::Quantizer> quantizer;
   bool free = true;  ///< what its quantizer learns may be trained
   bool trains_master = false;
@@ -44,7 +47,17 @@ struct Slot {
   quant::SoftQuantizer* soft = nullptr;
   /// After hold_codes(): codes and zero points that stay; the master follows the scales.
   std::optional<quant::Encoded> held{};
+
+  bool trained() const { return trains_master || trains_quantizer; }
+  bool absent() const { return rows.count() == 0 && rows.total > 0; }
 };
+
+/// Gradient for the own rows.
+inline const Tensor& gradient_of(const Slot& slot) {
+  return slot.own_grad.defined() ? slot.own_grad : *slot.grad;
+}
+
+class WeightShards;
 
 /// The model in training: fp32 masters, their quantizers, and the compute weights made of them.
 ///
@@ -78,8 +91,15 @@ class Student {
   /// values and stay them, so a checkpoint holds the codes. For affine_learned.
   void hold_codes();
 
-  /// Writes Wq (or the cast master) of every slot that changed since.
+  /// Lets compute weights be gathered from the ranks that own their rows; null: every rank has all.
+  void share(std::shared_ptr<WeightShards> shards);
+
+  /// Writes Wq (or the cast master) of every slot that changed since. Where weights are shared out,
+  /// all ranks call this and the two below together.
   void materialize();
+
+  /// What an optimizer step computes with: see run::materialize_for_step().
+  void materialize_for_step(const quant::Progress& at);
 
   /// Writes the masters as they are, for looking at the model without quantizers; the next
   /// materialize() undoes it.
@@ -96,16 +116,19 @@ class Student {
   bool trains_at_or_below(int64_t layer) const;
 
  private:
+  void publish(const std::vector<Slot*>& written);
+
   model::Decoder decoder_;
   std::vector<Slot> slots_;
   size_t head_ = 0;
+  std::shared_ptr<WeightShards> shards_;
 };
 
-/// Writes Wq (or the cast master) of those slots that changed since.
-void materialize(const std::vector<Slot*>& slots);
+/// Writes Wq (or the cast master) of those slots that changed since. @return  those
+std::vector<Slot*> materialize(const std::vector<Slot*>& slots);
 
 /// Writes what an optimizer step computes with: the same but for quantizers with a soft value.
-void materialize_for_step(const std::vector<Slot*>& slots, const quant::Progress& at);
+std::vector<Slot*> materialize_for_step(const std::vector<Slot*>& slots, const quant::Progress& at);
 
 /// Marks the compute weights of what is trained as outdated.
 void touch(const std::vector<Slot*>& slots);

@@ -53,12 +53,14 @@ Tensor Tape::forward(const Inputs& inputs, Lockstep* beside) {
   return x;
 }
 
-void Tape::backward(const Tensor& d_hidden) {
+void Tape::backward(const Tensor& d_hidden, model::PartGate* borders) {
   Tensor d = d_hidden;
   while (!records_.empty() && d.defined()) {
     const auto part = static_cast<int64_t>(records_.size()) - 1;
     Record record = std::move(records_.back());
     records_.pop_back();
+    if (borders != nullptr)
+      borders->enter(part);
     if (!record.out.defined()) {
       const at::AutoGradMode grad_mode(true);
       record.out = run(part, record.in);
@@ -66,6 +68,9 @@ void Tape::backward(const Tensor& d_hidden) {
     if (record.d_out.defined())
       d = d + record.d_out;
     d = pull(record.in, record.out, d);
+    record = {};
+    if (borders != nullptr)
+      borders->leave(part);
   }
   records_.clear();
   cache_.reset();

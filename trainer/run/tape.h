@@ -21,7 +21,8 @@ class Tape {
 
   /// Adds to the gradient buffers of all trained slots. The tape is empty afterwards.
   /// @param d_hidden  [B, T, D]
-  void backward(const Tensor& d_hidden);
+  /// @param borders   told before and behind each part's way back, or null
+  void backward(const Tensor& d_hidden, model::PartGate* borders = nullptr);
 
  private:
   struct Record {

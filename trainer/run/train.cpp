@@ -10,6 +10,7 @@
 #include "trainer/run/bits.h"
 #include "trainer/run/code_version.h"
 #include "trainer/run/estimate.h"
+#include "trainer/run/rank_checks.h"
 #include "trainer/run/run.h"
 #include "trainer/run/signals.h"
 #include "trainer/run/together.h"
@@ -71,8 +72,7 @@ bool train_stages(Run& run) {
 std::unique_ptr<Session> open_together(recipes::Recipe& recipe,
                                        const std::shared_ptr<dist::World>& world) {
   std::unique_ptr<Session> session;
-  rank_0_first(*world, [&] { session = std::make_unique<Session>(open_session(recipe)); });
-  session->world = world;
+  rank_0_first(*world, [&] { session = std::make_unique<Session>(open_session(recipe, world)); });
   return session;
 }
 
@@ -149,6 +149,9 @@ void require_resumable(const fs::path& place, bool resuming) {
 void announce(Run& run) {
   for (const std::string& remark : run.session.remarks)
     run.progress.line(remark);
+  const Session& session = run.session;
+  if (session.settings.train.steps > 0)
+    run.progress.line(ranks_text(session.settings.train, session.world->size()));
   for (const std::string& line : estimate(run.session))
     run.progress.line(line);
 }

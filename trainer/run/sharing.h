@@ -1,0 +1,95 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "trainer/run/gradient_exchange.h"
+#include "trainer/run/optimizer.h"
+#include "trainer/run/weight_shards.h"
+
+namespace sterna::run {
+
+/// The quantizers that a parameter has had or will have from here on; true where each is by_row().
+using CutsByRow = std::function<bool(const model::Parameter&)>;
+
+/// Leaves each rank its rows of masters, quantizers and moments: ceil(rows / ranks) of each
+/// parameter, or, where a quantizer needs its whole matrix, all of it to one rank.
+/// @param quantizer_of  builds the quantizers that the student has now
+void cut(Student& student,
+         Optimizer& optimizer,
+         const dist::World& world,
+         const QuantizerOf& quantizer_of,
+         const CutsByRow& by_row);
+
+/// The rows of a whole tensor that belong to a slot's rows; `whole` where they are all.
+Tensor rows_of(const Slot& slot, const Tensor& whole);
+
+/// How the ranks of a run hold one student (`dist.strategy`): weights come before a part computes
+/// and its gradients go when it has, on the way there and back.
+class Sharing final : public model::PartGate {
+ public:
+  /// @param student  cut, unless the strategy is "ddp"; outlives this, as does the world
+  Sharing(Student& student, dist::World& world, const DistConfig& config);
+  ~Sharing() override;
+
+  /// Shares out the teacher's weights. @param teacher  outlives this
+  void share_teacher(model::Decoder& teacher);
+
+  /// True where masters, optimizer and quantizers are those of a rank's own rows.
+  bool sharded() const { return sharded_; }
+
+  /// True where every micro-batch is a meeting of all ranks, which none may leave.
+  bool meets_in_micro_batches() const { return every_ || teacher_ != nullptr; }
+
+  // ---- a step, in this order
+  void start();
+  void micro_batch(bool last);
+  void enter_head();  ///< weights and gradients of the loss, and the teacher's weights
+  void leave_head();
+  void enter(int64_t part) override;  ///< the way back
+  void leave(int64_t part) override;
+  void finish();
+
+  /// What the student trains has changed: other slots have gradients.
+  void follow_student();
+
+  /// Sums over ranks where each has only its rows; else as they are.
+  void sum(std::vector<double>& values) const;
+
+  WeightShards* teacher() { return teacher_.get(); }
+  WeightShards* weights() { return weights_.get(); }
+  GradientExchange& gradients() { return *gradients_; }
+
+ private:
+  Student& student_;
+  dist::World& world_;
+  DistConfig config_;
+  bool sharded_;
+  bool every_;
+  std::shared_ptr<WeightShards> weights_;  // null where nothing is sharded
+  std::shared_ptr<WeightShards> teacher_;  // null where it is replicated
+  model::Decoder* taught_by_ = nullptr;
+  std::unique_ptr<GradientExchange> gradients_;
+};
+
+/// A shared-out teacher is there as a whole while this lives; every rank has one at the same time.
+class WholeTeacher {
+ public:
+  explicit WholeTeacher(Sharing* sharing) : shards_(sharing ? sharing->teacher() : nullptr) {
+    if (shards_ != nullptr)
+      shards_->hold_all();
+  }
+  ~WholeTeacher() {
+    if (shards_ != nullptr)
+      shards_->let_go();
+  }
+  WholeTeacher(const WholeTeacher&) = delete;
+  WholeTeacher& operator=(const WholeTeacher&) = delete;
+
+ private:
+  WeightShards* shards_;
+};
+
+}  // namespace sterna::run
