@@ -113,6 +113,10 @@ bool Objective::needs_teacher() const {
          });
 }
 
+int64_t Objective::chunk() const {
+  return body_->chunk;
+}
+
 bool Objective::takes_top_words() const {
   return !body_->dpo.wanted() &&
          std::all_of(body_->terms.begin(), body_->terms.end(), [](const Term& term) {

@@ -44,6 +44,7 @@ class Objective {
   std::vector<std::string> term_names() const;  ///< as in log.jsonl: "gt", "kl", "tsld"
   std::vector<double> term_weights() const;     ///< loss = sum of weight * sum / count
   bool needs_teacher() const;
+  int64_t chunk() const;  ///< `kd.chunk`
 
   /// Whether TopWords are as much of the teacher's logits as the terms need.
   bool takes_top_words() const;

@@ -3,34 +3,14 @@
 #include <fstream>
 
 #include "quant/scale.h"
-#include "trainer/model/load_parts.h"
 #include "trainer/run/log.h"
 #include "trainer/run/step_log.h"
 
 namespace sterna::run {
 namespace {
 
-constexpr double kMiB = 1024.0 * 1024.0;
-constexpr double kGiB = 1024.0 * kMiB;
 // A process that has loaded LibTorch and done nothing.
 constexpr double kProgram = 200 * kMiB;
-// Of one chunk of the loss where the recipe leaves kd.chunk to the program (distill/head_pass.cpp).
-constexpr double kChunkTokens = 512;
-constexpr double kChunkBytes = 224e6;
-
-double bytes_of(const std::string& dtype) {
-  return dtype == "bf16" ? 2 : 4;
-}
-
-/// Activations that one block keeps per token: inputs of its matrices, queries, keys, values, the
-/// attention's output, two residual sums and both feed-forward branches with their product (or the
-/// one there is and its activation).
-double saved_per_token(const model::DecoderConfig& c, double bytes) {
-  const auto width = static_cast<double>(c.width);
-  const auto heads = static_cast<double>((2 * c.heads + 2 * c.kv_heads) * c.head_dim);
-  return bytes * (5 * width + heads + (c.gated ? 3.0 : 2.0) * static_cast<double>(c.inner));
-}
-
 /// Multiply-adds a second of a bf16 or fp32 product of the model's own shape, times two.
 double measured_flops(const model::DecoderConfig& c, const std::string& dtype) {
   const at::NoGradGuard no_grad;
@@ -63,50 +43,27 @@ std::string gib(double bytes) {
   return short_number(bytes / kGiB, 3) + " GiB";
 }
 
-}  // namespace
-
-double MemoryEstimate::total() const {
-  return masters + gradients + moments + compute + teacher + activations + loss + streams + program;
+/// What most runs have none of.
+std::string others_text(const MemoryEstimate& m) {
+  const std::pair<const char*, double> others[] = {{"quantizers", m.quantizers},
+                                                   {"averages", m.average},
+                                                   {"exchange", m.buffers},
+                                                   {"block-wise streams", m.streams}};
+  std::string text;
+  for (const auto& [name, bytes] : others)
+    if (bytes > 0)
+      text += std::string(", ") + name + " " + gib(bytes);
+  return text;
 }
 
-MemoryEstimate estimate_memory(Session& session) {
-  const Settings& s = session.settings;
-  const model::DecoderConfig& c = session.source.config;
-  MemoryEstimate m;
-  for (const Slot& slot : session.student->slots()) {
-    const auto bytes = static_cast<double>(slot.master.nbytes());
-    m.masters += bytes;
-    if (!slot.trains_master && !slot.trains_quantizer)
-      continue;
-    m.gradients += bytes;
-    m.moments += slot.trains_master ? 2 * bytes : 0;
-  }
-  const double size = bytes_of(s.model.dtype);
-  m.compute = m.masters * size / 4;
-  if (session.teacher)
-    m.teacher = static_cast<double>(model::weight_bytes(*session.teacher));
-  if (session.cached_teacher && session.cached_teacher->head().defined())
-    m.teacher = static_cast<double>(session.cached_teacher->head().nbytes());
-  const auto tokens = static_cast<double>(s.train.batch * s.train.seq_len);
-  const double kept =
-      s.train.recompute ? size * static_cast<double>(c.width) : saved_per_token(c, size);
-  // And one block under way back: what it keeps (where it was run again) and the gradients of that.
-  const double blocks = s.train.recompute ? 2 : 1;
-  m.activations =
-      tokens * (kept * static_cast<double>(c.layers) + blocks * saved_per_token(c, size));
-  // The gradient of every hidden state that is compared waits for the way back.
-  if (session.objective->hidden().wanted())
-    m.activations += tokens * size * static_cast<double>(c.width * (c.layers + 1));
-  const double word = size + (session.needs_teacher ? bytes_of(s.teacher.dtype) : 0);
-  m.loss =
-      std::min(std::min(tokens, kChunkTokens) * static_cast<double>(c.vocab) * word, kChunkBytes);
-  if (s.blockwise_wanted()) {
-    const double streams = s.blockwise.input == "full" ? 2 : 3;
-    m.streams = streams * sizeof(float) *
-                static_cast<double>(s.blockwise.samples * s.blockwise_seq_len() * c.width);
-  }
-  m.program = kProgram;
-  return m;
+}  // namespace
+
+MemoryEstimate estimate_memory(const Session& session) {
+  const Workload work = workload_of(session);
+  const int64_t ranks = session.world->size();
+  const int64_t samples = (work.samples() + ranks - 1) / ranks;
+  return estimate_memory(
+      work, {ranks, samples, std::min(session.settings.train.batch, samples)}, kProgram);
 }
 
 double memory_room() {
@@ -133,8 +90,8 @@ std::vector<std::string> estimate(Session& session) {
   lines.push_back("memory about " + gib(m.total()) + ": masters " + gib(m.masters) +
                   ", gradients " + gib(m.gradients) + ", moments " + gib(m.moments) +
                   ", compute weights " + gib(m.compute) + ", teacher " + gib(m.teacher) +
-                  ", activations " + gib(m.activations) + ", loss " + gib(m.loss) +
-                  (m.streams > 0 ? ", block-wise streams " + gib(m.streams) : "") + ", program " +
+                  ", activations " + gib(m.activations) + ", loss or the block in work " +
+                  gib(std::max(m.loss, m.working)) + others_text(m) + ", program " +
                   gib(m.program));
   if (const std::string warning = memory_warning(m.total(), memory_room()); !warning.empty())
     lines.push_back(warning);

@@ -3,25 +3,12 @@
 #include <string>
 #include <vector>
 
-#include "trainer/run/session.h"
+#include "trainer/run/memory_model.h"
 
 namespace sterna::run {
 
-/// What a run will hold in memory, in bytes.
-struct MemoryEstimate {
-  double masters = 0;
-  double gradients = 0;
-  double moments = 0;
-  double compute = 0;  ///< the student's weights in its dtype
-  double teacher = 0;
-  double activations = 0;
-  double loss = 0;     ///< logits of one chunk of tokens, student's and teacher's
-  double streams = 0;  ///< block-wise: activations of one layer for all samples
-  double program = 0;  ///< libraries, code and what they keep
-
-  double total() const;
-};
-MemoryEstimate estimate_memory(Session& session);
+/// What a process of this run will hold (memory_model.h).
+MemoryEstimate estimate_memory(const Session& session);
 
 /// Bytes that this process can come to hold: what it holds, and what the system calls available.
 double memory_room();

@@ -90,10 +90,7 @@ model::CheckpointInfo open_checkpoint(const recipes::Section& section,
 
 void open_checkpoints(recipes::Recipe& recipe, Session& session) {
   const Settings& s = session.settings;
-  const recipes::Section model = recipe.section("model");
-  session.source = open_checkpoint(model, s.model.path, session);
-  session.tokenizer =
-      recipes::blame_on(model, "path", [&] { return model::open_tokenizer(session.source); });
+  session.source = open_checkpoint(recipe.section("model"), s.model.path, session);
   const bool self = s.teacher.path.empty() || s.teacher.path == s.model.path;
   session.teacher_source =
       self ? session.source : open_checkpoint(recipe.section("teacher"), s.teacher.path, session);
@@ -117,11 +114,12 @@ void read_teacher_plan(recipes::Recipe& recipe, Session& session) {
       session.teacher_quant += each.key.substr(14) + " = " + each.after + "\n";
 }
 
-Session open(recipes::Recipe& recipe, std::shared_ptr<dist::World> world) {
+/// All that the recipe says by itself.
+Session read_rules(recipes::Recipe& recipe) {
   Session session;
   session.says_activations = recipe.root().has("act");
   session.settings = read_settings(recipe);
-  session.world = std::move(world);
+  session.world = dist::make_single();
   const Settings& s = session.settings;
   require_something_to_do(recipe, s);
   session.objective = std::make_unique<distill::Objective>(recipe.section("kd"));
@@ -132,8 +130,16 @@ Session open(recipes::Recipe& recipe, std::shared_ptr<dist::World> world) {
   session.activations = quant::ActPlan::read(recipe.section("act"));
   session.needs_teacher =
       s.blockwise_wanted() || (s.train.steps > 0 && session.objective->needs_teacher());
+  return session;
+}
 
+Session open(recipes::Recipe& recipe, std::shared_ptr<dist::World> world) {
+  Session session = read_rules(recipe);
+  session.world = std::move(world);
+  const Settings& s = session.settings;
   open_checkpoints(recipe, session);
+  session.tokenizer = recipes::blame_on(
+      recipe.section("model"), "path", [&] { return model::open_tokenizer(session.source); });
   require_fitting_models(session);
   session.texts = recipes::blame_on(recipe.section("eval"), "text", [&] {
     return eval::read_texts(s.eval, *session.tokenizer, session.source.config);
@@ -199,12 +205,24 @@ void read_all_sections(recipes::Recipe& recipe) {
   if (recipe.section("export").has("format"))
     exporter::formats().build(recipe.section("export"), "format");
   recipe.section("verify").read<VerifyConfig>();
+  recipe.ignore("machine");  // of `sterna plan`
 }
 
 Session open_session(recipes::Recipe& recipe, std::shared_ptr<dist::World> world) {
   read_all_sections(recipe);
   recipe.reject_unknown();
   return recipes::at_its_key(recipe, [&] { return open(recipe, std::move(world)); });
+}
+
+Session open_shapes(recipes::Recipe& recipe) {
+  read_all_sections(recipe);
+  recipe.reject_unknown();
+  return recipes::at_its_key(recipe, [&] {
+    Session session = read_rules(recipe);
+    open_checkpoints(recipe, session);
+    require_fitting_shapes(session);
+    return session;
+  });
 }
 
 model::Decoder load_teacher(const Session& session) {

@@ -85,6 +85,11 @@ Settings read_settings(recipes::Recipe& recipe);
 /// the recipe is resolved.
 void read_all_sections(recipes::Recipe& recipe);
 
+/// What open_session() opens but for tokenizer and texts, so that a config.json alone is enough;
+/// what only these can show wrong stays unseen.
+/// @throws recipes::UserError
+Session open_shapes(recipes::Recipe& recipe);
+
 /// Opens everything but weights, so that mistakes show before any are read: checkpoints that do not
 /// fit each other or the recipe, patterns that match nothing, texts that are not there, nothing to
 /// do.

@@ -210,14 +210,19 @@ void require_pairs(const Session& session) {
 }
 
 void require_fitting_models(const Session& session) {
-  const Settings& s = session.settings;
-  require_positions(s, session.source);
+  require_positions(session.settings, session.source);
   require_prompts(session);
-  if (session.needs_teacher) {
+  if (session.needs_teacher)
     model::require_same_tokens(
         session.source, *session.tokenizer, session.teacher_source, "teacher.path");
+  require_fitting_shapes(session);
+}
+
+void require_fitting_shapes(const Session& session) {
+  const Settings& s = session.settings;
+  require_positions(s, session.source);
+  if (session.needs_teacher)
     require_positions(s, session.teacher_source);
-  }
   if (s.blockwise_wanted())
     require_same_blocks("[blockwise]", session.source.config, session.teacher_source.config);
   require_lockstep(session);

@@ -4,8 +4,12 @@
 
 namespace sterna::run {
 
-/// Refuses checkpoints that do not fit the recipe or each other, and parts of the recipe that name
-/// nothing in the model. Looks at configurations and tokenizers alone.
+/// Refuses configurations that do not fit the recipe or each other, and parts of the recipe that
+/// name nothing in the model. Needs no tokenizer.
+/// @throws recipes::UserError
+void require_fitting_shapes(const Session& session);
+
+/// The same, prompts, and that student and teacher read the same tokens.
 /// @throws recipes::UserError
 void require_fitting_models(const Session& session);
 

@@ -1,0 +1,188 @@
+#include "trainer/run/memory_model.h"
+
+#include <algorithm>
+
+#include "distill/head_product.h"
+
+namespace sterna::run {
+namespace {
+
+constexpr double kFp32 = 4;
+// Gradients of the head in low precision are made by so many rows at a time (head_product.cpp).
+constexpr double kHeadRows = 8192;
+
+/// Stages of ZeRO: 0 shares nothing, 1 masters and moments, 2 gradients, 3 weights.
+int64_t stage_of(const DistConfig& dist) {
+  return dist.strategy.starts_with("zero") ? dist.strategy.back() - '0' : 0;
+}
+
+/// Bytes that one block keeps of a token: what it reads, its normed input, queries, keys, values
+/// and context with the logarithm of its sums, the first residual sum, its normed value, and the
+/// inputs of the feed-forward part's activation and last product.
+double saved_per_token(const model::DecoderConfig& c, double bytes) {
+  const auto width = static_cast<double>(c.width);
+  const auto heads = static_cast<double>((2 * c.heads + 2 * c.kv_heads) * c.head_dim);
+  const auto normed = c.head_norms ? static_cast<double>((c.heads + c.kv_heads) * c.head_dim) : 0;
+  const double inner = (c.gated ? 3.0 : 2.0) * static_cast<double>(c.inner);
+  return bytes * (4 * width + heads + normed + inner) + kFp32 * static_cast<double>(c.heads + 2);
+}
+
+double parameter_bytes(const PartSize& size, const std::string& dtype) {
+  return size.matrices * bytes_of(dtype) + size.vectors * kFp32 + size.packed;
+}
+
+/// Most of two parts that follow each other: the one that computes and the one on its way.
+template <class Here, class There>
+double neighbours(const std::vector<PartSize>& parts, const Here& here, const There& there) {
+  double most = 0;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const double next = i + 1 < parts.size() ? there(parts[i + 1]) : 0;
+    const double last = i > 0 ? there(parts[i - 1]) : 0;
+    most = std::max(most, here(parts[i]) + std::max(next, last));
+  }
+  return most;
+}
+
+/// Gradients of the part on its way back and those of the part before it, which are being summed; a
+/// tied head's lie open all along.
+double travelling_gradients(const Workload& work) {
+  const double wire = bytes_of(work.settings.dist.reduce_dtype);
+  const double tied = work.student.tied ? kFp32 * work.parts.front().trained : 0;
+  return tied + neighbours(
+                    work.parts,
+                    [](const PartSize& part) { return kFp32 * part.trained; },
+                    [&](const PartSize& part) { return wire * part.trained; });
+}
+
+double travelling_weights(const std::vector<PartSize>& parts, const std::string& dtype) {
+  const auto bytes = [&](const PartSize& part) { return parameter_bytes(part, dtype); };
+  return neighbours(parts, bytes, bytes);
+}
+
+double largest_part(const std::vector<PartSize>& parts, double bytes) {
+  double most = 0;
+  for (const PartSize& part : parts)
+    most = std::max(most, bytes * part.trained);
+  return most;
+}
+
+double buffer_bytes(const Workload& work, const Share& share) {
+  if (share.ranks == 1)
+    return 0;
+  const Settings& s = work.settings;
+  const double wire = bytes_of(s.dist.reduce_dtype);
+  double bytes = 0;
+  switch (stage_of(s.dist)) {
+    case 0:  // in place, or rounded beside the gradients
+      bytes = s.dist.reduce_dtype == "bf16" ? wire * sum_of(work.parts).trained : 0;
+      break;
+    case 1:
+      bytes = largest_part(work.parts, wire);
+      break;
+    case 2:
+      bytes = travelling_gradients(work);
+      break;
+    default:
+      bytes = travelling_gradients(work) + travelling_weights(work.parts, s.model.dtype);
+  }
+  if (s.dist.teacher == "sharded")
+    bytes += travelling_weights(work.teacher_parts, s.teacher.dtype);
+  return bytes;
+}
+
+void add_state(const Workload& work, const Share& share, MemoryEstimate& m) {
+  const Settings& s = work.settings;
+  const PartSize all = sum_of(work.parts);
+  const int64_t stage = stage_of(s.dist);
+  const auto part = [&](int64_t from) {
+    return stage >= from ? 1.0 / static_cast<double>(share.ranks) : 1.0;
+  };
+  m.masters = kFp32 * (all.matrices + all.vectors) * part(1);
+  m.moments = 2 * kFp32 * all.moved * part(1);
+  m.quantizers = all.quantizers * part(1);
+  m.average = s.train.ema > 0 ? kFp32 * all.moved * part(1) : 0;
+  // Sums of a rank's own rows lie beside whole gradients, or in place of them.
+  const double own = stage == 0 || share.ranks == 1 ? 0 : 1.0 / static_cast<double>(share.ranks);
+  m.gradients = kFp32 * all.trained * (stage >= 2 && share.ranks > 1 ? own : 1 + own);
+  m.compute = parameter_bytes(all, s.model.dtype) * part(3);
+  const bool sharded = s.dist.teacher == "sharded";
+  m.teacher = parameter_bytes(sum_of(work.teacher_parts), s.teacher.dtype) /
+              (sharded ? static_cast<double>(share.ranks) : 1.0);
+  m.buffers = buffer_bytes(work, share);
+}
+
+void add_activations(const Workload& work, double tokens, MemoryEstimate& m) {
+  const Settings& s = work.settings;
+  const model::DecoderConfig& c = work.student;
+  const double size = bytes_of(s.model.dtype);
+  const auto width = static_cast<double>(c.width);
+  const auto head_width = static_cast<double>(c.embedding_width());
+  const double block = saved_per_token(c, size);
+  const double kept = s.train.recompute ? size * width : block;
+  m.activations = tokens * kept * static_cast<double>(c.layers);
+  // What the final norm reads and gives, and the gradient of that.
+  m.activations += tokens * size * (width + 2 * head_width);
+  if (work.teacher)
+    m.activations +=
+        tokens * bytes_of(s.teacher.dtype) * static_cast<double>(work.teacher->embedding_width());
+  // The gradient of every hidden state that is compared waits for the way back.
+  if (work.compares_hidden)
+    m.activations += tokens * size * width * static_cast<double>(c.layers + 1);
+  // Gradients of the sum, of the feed-forward part's inner values and of what these were made of.
+  m.working = tokens * size * (2 * width + 2 * static_cast<double>(c.inner));
+  if (s.train.recompute)
+    m.working += tokens * block;
+  // A product in low precision is made before it is added to the fp32 gradient.
+  if (size < kFp32)
+    m.working += size * work.largest_matrix;
+}
+
+void add_loss(const Workload& work, double tokens, MemoryEstimate& m) {
+  const Settings& s = work.settings;
+  const auto vocab = static_cast<double>(work.student.vocab);
+  const double size = bytes_of(s.model.dtype);
+  const double teacher = s.teacher.cache == "topk" ? kFp32 : bytes_of(s.teacher.dtype);
+  const double word = size + (work.taught ? teacher : 0);
+  const auto chosen = static_cast<double>(
+      std::min(distill::affordable_tokens(work.student.vocab, static_cast<int64_t>(word)),
+               distill::kManyTokens));
+  const double chunk = work.chunk > 0 ? static_cast<double>(work.chunk) : chosen;
+  m.loss = std::min(tokens, chunk) * vocab * word;
+  if (size < kFp32)
+    m.loss +=
+        std::min(vocab, kHeadRows) * static_cast<double>(work.student.embedding_width()) * size;
+}
+
+}  // namespace
+
+double MemoryEstimate::total() const {
+  return masters + gradients + moments + compute + quantizers + average + teacher + buffers +
+         std::max(streams, activations + std::max(loss, working)) + program;
+}
+
+MemoryEstimate estimate_memory(const Workload& work, const Share& share, double program) {
+  const Settings& s = work.settings;
+  MemoryEstimate m;
+  add_state(work, share, m);
+  if (s.train.steps > 0) {
+    const auto tokens = static_cast<double>(share.rows * s.train.seq_len);
+    add_activations(work, tokens, m);
+    add_loss(work, tokens, m);
+  }
+  if (s.blockwise_wanted()) {
+    const double streams = s.blockwise.input == "full" ? 2 : 3;
+    m.streams =
+        streams * kFp32 *
+        static_cast<double>(s.blockwise.samples * s.blockwise_seq_len() * work.student.width);
+  }
+  m.program = program;
+  return m;
+}
+
+double checkpoint_bytes(const Workload& work) {
+  const PartSize all = sum_of(work.parts);
+  return kFp32 * (all.matrices + all.vectors) + 2 * kFp32 * all.moved + all.quantizers +
+         (work.settings.train.ema > 0 ? kFp32 * all.moved : 0);
+}
+
+}  // namespace sterna::run

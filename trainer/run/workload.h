@@ -1,0 +1,71 @@
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "trainer/run/session.h"
+
+namespace sterna::run {
+
+/// How much there is of one part of a model: the embedding, a block, or what is behind the blocks.
+/// In elements where nothing else is said.
+struct PartSize {
+  double matrices = 0;    ///< computed with in the model's dtype
+  double vectors = 0;     ///< norms and biases, computed with in fp32
+  double quantized = 0;   ///< of the matrices: in few bits
+  double trained = 0;     ///< have a gradient
+  double moved = 0;       ///< what the optimizer moves, quantizers' parameters included
+  double quantizers = 0;  ///< bytes of what quantizers learn and keep
+  double packed = 0;      ///< bytes of matrices that are kept in few bits, counted nowhere else
+
+  void add(const PartSize& other);
+};
+PartSize sum_of(const std::vector<PartSize>& parts);
+
+/// Parts of a student in training: the embedding, L blocks, norm and head (a tied head is in the
+/// embedding). Shapes alone are looked at, no weight is allocated.
+std::vector<PartSize> student_parts(const Session& session);
+
+/// Parts of a model that only answers.
+/// @param plan  which matrices of its blocks are packed
+std::vector<PartSize> teacher_parts(const model::DecoderConfig& config, const quant::Plan& plan);
+
+/// What a run holds and computes, as far as memory and time depend on it.
+struct Workload {
+  Settings settings;
+  model::DecoderConfig student;
+  std::vector<PartSize> parts;
+  double largest_matrix = 0;  ///< elements of the largest in a block
+
+  std::optional<model::DecoderConfig> teacher;  ///< of one that runs in every step
+  std::vector<PartSize> teacher_parts;  ///< what is in memory of it; of a cached one the head
+  bool taught = false;                  ///< the loss reads the teacher's logits
+  bool compares_hidden = false;         ///< `[[kd.hidden]]`
+  int64_t chunk = 0;                    ///< `kd.chunk`
+
+  int64_t samples() const { return settings.train.batch * settings.train.accumulate; }
+  double tokens() const { return static_cast<double>(samples() * settings.train.seq_len); }
+};
+
+/// Of a session from open_session() or open_shapes().
+Workload workload_of(const Session& session);
+
+/// Bytes of an element in that dtype.
+inline double bytes_of(const std::string& dtype) {
+  return dtype == "bf16" ? 2 : 4;
+}
+
+/// What a rank does in a step.
+struct Share {
+  int64_t ranks = 1;
+  int64_t samples = 0;  ///< of a step, on each rank
+  int64_t rows = 0;     ///< samples of a micro-batch
+
+  int64_t micro_batches() const { return (samples + rows - 1) / rows; }
+};
+
+/// @throws recipes::UserError  where a step's samples do not divide among the ranks, with the
+///         nearest accumulation that does
+Share share_among(const Workload& work, int64_t ranks);
+
+}  // namespace sterna::run
