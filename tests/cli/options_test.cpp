@@ -18,6 +18,7 @@ const std::map<std::string, std::string> kFrozen{
      "--temperature T "
      "--top-p P --seed S --dtype D"},
     {"list", ""},
+    {"plan", "--world N --gpu NAME --simulate A..B --json FILE"},
     {"quantize", "--out DIR"},
     {"tokenize", "--text T --file F --cases FILE.json"},
     {"train", "--resume --nproc N --max-restarts K"},

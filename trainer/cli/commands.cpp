@@ -8,6 +8,7 @@ Command eval_command();
 Command export_command();
 Command generate_command();
 Command list_command();
+Command plan_command();
 Command quantize_command();
 Command tokenize_command();
 Command train_command();
@@ -16,6 +17,7 @@ Command verify_command();
 const std::vector<Command>& commands() {
   static const std::vector<Command> all{
       check_command(),
+      plan_command(),
       train_command(),
       quantize_command(),
       export_command(),

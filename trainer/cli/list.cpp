@@ -13,6 +13,7 @@
 #include "trainer/export/format.h"
 #include "trainer/model/ptq.h"
 #include "trainer/run/config.h"
+#include "trainer/run/machine.h"
 #include "trainer/run/ranges.h"
 
 namespace sterna::cli {
@@ -45,6 +46,9 @@ class Sections : public recipes::Components {
                "the layout that a run ends with",
                {recipes::component_field(
                    "format", exporter::formats(), "", "nothing is written where none is named")}});
+    add_entry({"machine",
+               "what `sterna plan` computes for; --gpu FILE.toml reads it from a file",
+               list_fields<run::Machine>()});
     add_entry({"ptq", "how `sterna quantize` rounds", list_fields<model::PtqConfig>()});
     add_entry(quant::adapter_section());
     add_entry(run::range_section());

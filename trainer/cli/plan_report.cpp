@@ -1,0 +1,375 @@
+#include "trainer/cli/plan_report.h"
+
+#include <algorithm>
+#include <iomanip>
+#include <ostream>
+#include <sstream>
+
+#include <nlohmann/json.hpp>
+
+#include "trainer/run/log.h"
+
+namespace sterna::cli {
+namespace {
+
+using nlohmann::ordered_json;
+using run::kGiB;
+using run::short_number;
+
+std::string fixed(double value, int digits) {
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(digits) << value;
+  return text.str();
+}
+
+std::string gib(double bytes) {
+  return fixed(bytes / kGiB, 2);
+}
+
+/// "6.74 G "
+std::string scaled(double value) {
+  constexpr std::pair<double, const char*> kUnits[] = {
+      {1e15, " P "}, {1e12, " T "}, {1e9, " G "}, {1e6, " M "}, {1e3, " k "}};
+  for (const auto& [unit, name] : kUnits)
+    if (value >= unit)
+      return short_number(value / unit, 3) + name;
+  return short_number(value, 3) + " ";
+}
+
+/// "3.2 ms"
+std::string seconds_text(double seconds) {
+  if (seconds >= 120)
+    return run::clock_text(seconds);
+  if (seconds >= 1)
+    return fixed(seconds, 2) + " s";
+  return short_number(seconds * 1e3, 3) + " ms";
+}
+
+/// Right-aligned columns, the first one left.
+void print_rows(const std::vector<std::vector<std::string>>& rows, std::ostream& out) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows)
+    for (size_t i = 0; i < row.size(); ++i) {
+      widths.resize(std::max(widths.size(), i + 1));
+      widths[i] = std::max(widths[i], row[i].size());
+    }
+  for (const auto& row : rows) {
+    std::string line = " ";
+    for (size_t i = 0; i < row.size(); ++i) {
+      const std::string gap(widths[i] - row[i].size(), ' ');
+      line += " " + (i == 0 ? row[i] + gap : " " + gap + row[i]);
+    }
+    out << line << "\n";
+  }
+}
+
+/// Parts with a name each, as text and JSON have them.
+std::vector<std::pair<const char*, double>> parts_of(const run::MemoryEstimate& m) {
+  return {{"weights", m.compute},
+          {"masters", m.masters},
+          {"gradients", m.gradients},
+          {"moments", m.moments},
+          {"quantizers", m.quantizers},
+          {"average", m.average},
+          {"teacher", m.teacher},
+          {"activations", m.activations},
+          {"loss chunk", m.loss},
+          {"block in work", m.working},
+          {"exchange buffers", m.buffers},
+          {"block-wise streams", m.streams},
+          {"program", m.program}};
+}
+
+run::StepFlops flops_of(const run::Workload& work) {
+  return run::step_flops(
+      work.student, work.teacher ? &*work.teacher : nullptr, work.settings.train.seq_len);
+}
+
+/// Share of the peak that the step's useful operations come to.
+double kd_mfu(const PlanReport& r) {
+  const run::StepFlops flops = flops_of(r.work);
+  const double peak = r.machine.peak_tflops * 1e12 * static_cast<double>(r.planned.share.ranks);
+  return r.planned.tokens_per_second(r.work) * (flops.student + flops.teacher) / peak;
+}
+
+int64_t nodes_of(int64_t ranks, const run::Machine& machine) {
+  return (ranks + machine.per_node - 1) / machine.per_node;
+}
+
+std::string machine_text(const run::Machine& m) {
+  std::ostringstream text;
+  text << "assumed of " << m.like << ": " << short_number(100 * m.mfu, 3) << " % of "
+       << short_number(m.peak_tflops, 4) << " TFLOP/s, " << short_number(m.memory_gbs, 4)
+       << " GB/s memory; " << m.per_node << " ranks a node at " << short_number(m.intra_gbs, 3)
+       << " GB/s and " << short_number(m.intra_us, 3) << " us a hop, "
+       << short_number(m.inter_gbs, 3) << " GB/s a rank and " << short_number(m.inter_us, 3)
+       << " us between nodes;\n  times of ranks deviate by " << short_number(100 * m.jitter, 3)
+       << " %, a rank fails every " << short_number(m.mtbf_hours, 5)
+       << " h, checkpoints are written at " << short_number(m.storage_gbs, 3)
+       << " GB/s a node, a restart takes " << short_number(m.restart_minutes, 3)
+       << " min (machine.* changes these)\n";
+  return text.str();
+}
+
+void print_models(const PlanReport& r, std::ostream& out) {
+  const run::Settings& s = r.work.settings;
+  const run::StepFlops flops = flops_of(r.work);
+  const run::PartSize all = sum_of(r.work.parts);
+  out << "student  " << scaled(all.matrices + all.vectors) << "parameters in " << s.model.dtype
+      << ", " << scaled(all.quantized) << "quantized, " << scaled(all.trained) << "trained; "
+      << scaled(flops.student) << "FLOP a token\n";
+  if (r.work.teacher)
+    out << "teacher  " << scaled(static_cast<double>(r.work.teacher->parameters()))
+        << "parameters in " << s.teacher.dtype
+        << (sum_of(r.work.teacher_parts).packed > 0 ? ", blocks packed" : "") << "; "
+        << scaled(flops.teacher) << "FLOP a token\n";
+  else if (r.work.taught)
+    out << "teacher  read from disk, no FLOP\n";
+  const run::Share& share = r.planned.share;
+  out << "step     " << r.work.samples() << " samples of " << s.train.seq_len << " tokens; a rank "
+      << share.micro_batches() << " x " << share.rows << (s.train.recompute ? ", recomputed" : "")
+      << "\n";
+}
+
+void print_memory(const PlanReport& r, std::ostream& out) {
+  out << "\nmemory of a rank, GiB\n";
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& [name, bytes] : parts_of(r.planned.memory))
+    if (bytes > 0)
+      rows.push_back({name, gib(bytes)});
+  rows.push_back({"at its fullest", gib(r.planned.memory.total())});
+  print_rows(rows, out);
+  out << "  (of loss chunk and block in work only the larger is there at a time; block-wise "
+         "streams are\n"
+         "  gone before activations come)\n  "
+      << (r.fits() ? "fits" : "DOES NOT FIT") << " into " << fixed(r.machine.memory_gib, 1)
+      << " GiB\n";
+}
+
+/// Steps between checkpoints; once a run where they come seldom.
+int64_t checkpoint_every(double wanted, int64_t steps) {
+  return std::clamp<int64_t>(static_cast<int64_t>(std::min(wanted, 1e18)), 1, steps);
+}
+
+void print_time(const PlanReport& r, std::ostream& out) {
+  const run::ScalePoint& p = r.planned.scale;
+  const auto all = static_cast<double>(r.planned.share.ranks);
+  out << "\ntime of a step\n";
+  print_rows({{"student", seconds_text(p.time.student)},
+              {"teacher", seconds_text(p.time.teacher)},
+              {"optimizer, quantizers", seconds_text(p.time.optimizer)},
+              {"exposed communication", seconds_text(p.time.exposed)},
+              {"the slowest rank", seconds_text(p.waiting)},
+              {"all", seconds_text(p.step())}},
+             out);
+  out << "  a rank sends " << short_number(p.time.sent / 1e9, 3) << " GB in "
+      << seconds_text(p.time.network) << " of network\n";
+  const double rate = r.planned.tokens_per_second(r.work);
+  const int64_t steps = r.work.settings.train.steps;
+  out << "\nrun      " << fixed(rate, 0) << " tokens/s, " << fixed(rate / all, 0)
+      << " a rank, KD-MFU " << short_number(100 * kd_mfu(r), 3) << " %; " << steps << " steps, "
+      << scaled(r.work.tokens() * static_cast<double>(steps))
+      << "tokens: " << seconds_text(static_cast<double>(steps) * p.step_with_failures()) << ", "
+      << short_number(r.planned.gpu_hours(r.work), 4) << " GPU-hours\n";
+  const run::Failures& f = p.failures;
+  out << "faults   one in " << short_number(f.between / 3600, 3) << " h; a checkpoint of "
+      << gib(checkpoint_bytes(r.work)) << " GiB in " << seconds_text(f.checkpoint)
+      << ", best every " << seconds_text(f.interval)
+      << " (train.checkpoint_every=" << checkpoint_every(f.interval / p.step(), steps) << "); "
+      << short_number(100 * f.lost, 2) << " % lost, counted above\n";
+}
+
+std::string joined(const std::vector<std::string>& changes) {
+  std::string text;
+  for (const std::string& change : changes)
+    text += (text.empty() ? "" : " ") + change;
+  return text;
+}
+
+void print_remedies(const PlanReport& r, std::ostream& out) {
+  if (r.fits())
+    return;
+  out << "\nwhat helps, tried one by one: GiB of a rank, tokens/s\n";
+  std::vector<std::vector<std::string>> rows;
+  const auto add = [&](const run::Remedy& remedy) {
+    const bool fits = remedy.planned.memory.total() <= memory_of(r.machine);
+    rows.push_back({joined(remedy.changes),
+                    gib(remedy.planned.memory.total()),
+                    fixed(remedy.planned.tokens_per_second(r.work), 0),
+                    fits ? "fits" : ""});
+  };
+  for (const run::Remedy& remedy : r.single)
+    add(remedy);
+  print_rows(rows, out);
+  rows.clear();
+  add(r.together);
+  const bool enough = r.together.planned.memory.total() <= memory_of(r.machine);
+  out << (enough ? "together, as little as is enough\n"
+                 : "together, and still too much: more ranks, or GPUs with more memory\n");
+  print_rows(rows, out);
+}
+
+/// A struct's fields as an object.
+struct JsonFields {
+  ordered_json object{};
+  template <class T, class... More>
+  void operator()(const char* name, const T& value, const More&...) {
+    object[name] = value;
+  }
+};
+
+ordered_json json_of(const run::Machine& machine) {
+  JsonFields fields;
+  run::Machine copy = machine;
+  copy.fields(fields);
+  return fields.object;
+}
+
+ordered_json json_of(const run::ScalePoint& p) {
+  return {{"student_s", p.time.student},
+          {"teacher_s", p.time.teacher},
+          {"optimizer_s", p.time.optimizer},
+          {"network_s", p.time.network},
+          {"exposed_s", p.time.exposed},
+          {"slowest_rank_s", p.waiting},
+          {"step_s", p.step()},
+          {"sent_bytes", p.time.sent},
+          {"checkpoint_s", p.failures.checkpoint},
+          {"checkpoint_interval_s", p.failures.interval},
+          {"failure_every_s", p.failures.between},
+          {"lost", p.failures.lost}};
+}
+
+ordered_json json_of(const run::Remedy& remedy, const PlanReport& r) {
+  return {{"changes", remedy.changes},
+          {"memory_bytes", remedy.planned.memory.total()},
+          {"tokens_per_s", remedy.planned.tokens_per_second(r.work)},
+          {"fits", remedy.planned.memory.total() <= memory_of(r.machine)}};
+}
+
+ordered_json head_of(const run::Workload& work, const run::Machine& machine) {
+  const run::StepFlops flops = flops_of(work);
+  const run::PartSize all = sum_of(work.parts);
+  return {{"format", 1},
+          {"machine", json_of(machine)},
+          {"strategy", work.settings.dist.strategy},
+          {"teacher", work.settings.dist.teacher},
+          {"reduce_dtype", work.settings.dist.reduce_dtype},
+          {"parameters", all.matrices + all.vectors},
+          {"quantized", all.quantized},
+          {"trained", all.trained},
+          {"teacher_parameters", work.teacher ? work.teacher->parameters() : 0},
+          {"student_flops_per_token", flops.student},
+          {"teacher_flops_per_token", flops.teacher}};
+}
+
+}  // namespace
+
+bool PlanReport::fits() const {
+  return planned.memory.total() <= memory_of(machine);
+}
+
+void print_report(const PlanReport& r, std::ostream& out) {
+  const run::Settings& s = r.work.settings;
+  const int64_t ranks = r.planned.share.ranks;
+  const int64_t nodes = nodes_of(ranks, r.machine);
+  out << ranks << (ranks == 1 ? " rank, " : " ranks, ") << nodes
+      << (nodes == 1 ? " node" : " nodes") << " of " << r.machine.like << ", " << s.dist.strategy
+      << (r.work.teacher ? ", teacher " + s.dist.teacher : "") << "\n";
+  print_models(r, out);
+  print_memory(r, out);
+  print_remedies(r, out);
+  print_time(r, out);
+  out << machine_text(r.machine);
+}
+
+ordered_json to_json(const PlanReport& r) {
+  ordered_json json = head_of(r.work, r.machine);
+  const run::Share& share = r.planned.share;
+  json["ranks"] = share.ranks;
+  json["samples"] = r.work.samples();
+  json["seq_len"] = r.work.settings.train.seq_len;
+  json["micro_batch"] = share.rows;
+  json["micro_batches"] = share.micro_batches();
+  for (const auto& [name, bytes] : parts_of(r.planned.memory)) {
+    std::string key = name;
+    std::replace_if(
+        key.begin(), key.end(), [](char c) { return c == ' ' || c == '-'; }, '_');
+    json["memory"][key] = bytes;
+  }
+  json["memory"]["total"] = r.planned.memory.total();
+  json["memory"]["room"] = memory_of(r.machine);
+  json["fits"] = r.fits();
+  json["step"] = json_of(r.planned.scale);
+  json["tokens_per_s"] = r.planned.tokens_per_second(r.work);
+  json["kd_mfu"] = kd_mfu(r);
+  json["steps"] = r.work.settings.train.steps;
+  json["tokens"] = r.work.tokens() * static_cast<double>(r.work.settings.train.steps);
+  json["gpu_hours"] = r.planned.gpu_hours(r.work);
+  json["checkpoint_bytes"] = checkpoint_bytes(r.work);
+  json["remedies"] = ordered_json::array();
+  for (const run::Remedy& remedy : r.single)
+    json["remedies"].push_back(json_of(remedy, r));
+  if (!r.fits())
+    json["together"] = json_of(r.together, r);
+  return json;
+}
+
+namespace {
+
+double tokens_of(const run::ScalePoint& point, const run::Workload& work, int64_t first) {
+  return work.tokens() / static_cast<double>(first) / point.step();
+}
+
+}  // namespace
+
+void print_scaling(const std::vector<run::ScalePoint>& points,
+                   const run::Workload& work,
+                   const run::Machine& machine,
+                   std::ostream& out) {
+  const int64_t first = points.front().ranks;
+  out << "weak scaling on " << machine.like << ", " << work.settings.dist.strategy << ": "
+      << work.samples() / first << " samples of " << work.settings.train.seq_len
+      << " tokens a rank\n";
+  std::vector<std::vector<std::string>> rows{{"ranks",
+                                              "step",
+                                              "exposed",
+                                              "slowest",
+                                              "tok/s a rank",
+                                              "scaling",
+                                              "failure every",
+                                              "lost",
+                                              "with failures"}};
+  const double begun = points.front().step();
+  const double begun_with = points.front().step_with_failures();
+  for (const run::ScalePoint& p : points)
+    rows.push_back({std::to_string(p.ranks),
+                    seconds_text(p.step()),
+                    fixed(100 * p.time.exposed / p.step(), 2) + " %",
+                    fixed(100 * p.waiting / p.step(), 2) + " %",
+                    fixed(tokens_of(p, work, first), 0),
+                    fixed(100 * begun / p.step(), 1) + " %",
+                    short_number(p.failures.between / 3600, 3) + " h",
+                    fixed(100 * p.failures.lost, 2) + " %",
+                    fixed(100 * begun_with / p.step_with_failures(), 1) + " %"});
+  print_rows(rows, out);
+  out << machine_text(machine);
+}
+
+ordered_json to_json(const std::vector<run::ScalePoint>& points,
+                     const run::Workload& work,
+                     const run::Machine& machine) {
+  ordered_json json = head_of(work, machine);
+  json["points"] = ordered_json::array();
+  for (const run::ScalePoint& p : points) {
+    ordered_json point = {{"ranks", p.ranks}, {"nodes", nodes_of(p.ranks, machine)}};
+    point.update(json_of(p));
+    point["tokens_per_s_a_rank"] = tokens_of(p, work, points.front().ranks);
+    point["scaling"] = points.front().step() / p.step();
+    point["scaling_with_failures"] = points.front().step_with_failures() / p.step_with_failures();
+    json["points"].push_back(point);
+  }
+  return json;
+}
+
+}  // namespace sterna::cli

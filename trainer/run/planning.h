@@ -1,0 +1,47 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "trainer/run/memory_model.h"
+#include "trainer/run/scaling.h"
+#include "trainer/run/step_log.h"
+
+namespace sterna::run {
+
+/// What one rank would hold and one step would take under a recipe.
+struct Planned {
+  Share share;
+  MemoryEstimate memory;
+  ScalePoint scale;
+
+  double tokens_per_second(const Workload& work) const {
+    return work.tokens() / scale.step_with_failures();
+  }
+  double gpu_hours(const Workload& work) const {
+    return static_cast<double>(work.settings.train.steps * share.ranks) *
+           scale.step_with_failures() / 3600;
+  }
+};
+
+/// @throws recipes::UserError  as share_among()
+Planned planned(const Workload& work, int64_t ranks, const Machine& machine);
+
+/// Bytes of memory that a rank has.
+double memory_of(const Machine& machine);
+
+/// A recipe changed so that a rank holds less.
+struct Remedy {
+  std::vector<std::string> changes;  ///< "dist.strategy=zero2"
+  Planned planned;
+};
+
+/// Each change alone that makes a recipe hold less, with what it brings.
+std::vector<Remedy> single_remedies(const Workload& work, int64_t ranks, const Machine& machine);
+
+/// Changes on top of each other, those that cost least time first, until a rank has room. No
+/// changes where it has room as it is, and none that are enough where nothing is.
+/// @return  the last of what was tried
+Remedy remedies_until_it_fits(const Workload& work, int64_t ranks, const Machine& machine);
+
+}  // namespace sterna::run
