@@ -100,7 +100,7 @@ TEST_F(PlanVerb, SimulatesSizesThatDouble) {
   EXPECT_EQ(json.at("points")[3].at("nodes"), 2);
   EXPECT_EQ(json.at("points")[0].at("scaling"), 1.0);
   EXPECT_LT(json.at("points")[3].at("scaling"), 1.0);
-  EXPECT_TRUE(prints("weak scaling on h200, ddp: 4 samples of 32 tokens a rank")) << out_;
+  EXPECT_TRUE(prints("weak scaling on h200, ddp: 4 x 32 tokens a rank")) << out_;
   EXPECT_TRUE(prints("assumed of h200")) << out_;
 }
 

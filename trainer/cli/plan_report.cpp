@@ -329,8 +329,7 @@ void print_scaling(const std::vector<run::ScalePoint>& points,
                    std::ostream& out) {
   const int64_t first = points.front().ranks;
   out << "weak scaling on " << machine.like << ", " << work.settings.dist.strategy << ": "
-      << work.samples() / first << " samples of " << work.settings.train.seq_len
-      << " tokens a rank\n";
+      << work.samples() / first << " x " << work.settings.train.seq_len << " tokens a rank\n";
   std::vector<std::vector<std::string>> rows{{"ranks",
                                               "step",
                                               "exposed",
