@@ -126,7 +126,9 @@ TEST_F(PlanVerb, MistakesAreNamed) {
       {{"machine.like=b200"}, "'b200' is not known; known are a100, cpu, h100, h200"},
       {{"machine.mfu=2"}, "'machine.mfu': must lie in"},
       {{"--world", "0"}, "--world: expected a number from 1"},
-      {{"--world", "3"}, "8 samples, which do not divide among 3 ranks; train.accumulate=3 gives"},
+      {{"--world", "3"},
+       "8 samples, which do not divide among 3 ranks in full micro-batches; train.accumulate=3 "
+       "gives"},
       {{"--simulate", "8"}, "as in 8..1024, found '8'"},
       {{"--simulate", "8..4"}, "the smaller first"},
       {{"--simulate", "16..32"}, "do not divide among 16 ranks"},

@@ -116,6 +116,17 @@ TEST_F(Planning, WhatIsTooMuchIsMadeToFitByTrying) {
   EXPECT_LE(together.planned.memory.total(), memory_of(machine));
   EXPECT_EQ(together.changes, (std::vector<std::string>{"dist.strategy=zero1"}));
 
+  // What the trainer refuses together is not advised: shares of a packed teacher.
+  Machine tight = machine;
+  tight.memory_gib = 20;
+  Workload both = work;
+  both.settings.dist.strategy = "zero3";
+  for (const std::string& change : remedies_until_it_fits(both, 8, tight).changes)
+    EXPECT_FALSE(change.starts_with("teacher.quant")) << change;
+  both.settings.dist.teacher = "sharded";
+  for (const Remedy& remedy : single_remedies(both, 8, tight))
+    EXPECT_FALSE(remedy.changes.front().starts_with("teacher.quant"));
+
   Machine small = machine;
   small.memory_gib = 1;
   EXPECT_GT(remedies_until_it_fits(work, 8, small).planned.memory.total(), memory_of(small));
@@ -123,6 +134,11 @@ TEST_F(Planning, WhatIsTooMuchIsMadeToFitByTrying) {
 
 TEST_F(Planning, SamplesThatDoNotDivideAreRefusedWithTheNextNumber) {
   const Workload work = work_of(kSevenAndSeven);
+  Workload partial = work;
+  partial.settings.train.batch = 4;
+  partial.settings.train.accumulate = 3;  // 6 a rank: a full micro-batch and half of one
+  EXPECT_THROW(share_among(partial, 2), recipes::UserError);
+  EXPECT_EQ(share_among(partial, 3).rows, 4);
   EXPECT_EQ(share_among(work, 32).samples, 2);
   EXPECT_EQ(share_among(work, 32).rows, 2);
   EXPECT_EQ(share_among(work, 2).micro_batches(), 4);

@@ -20,7 +20,8 @@ Change strategy(const std::string& name) {
 
 std::string shard_teacher(Workload& work, int64_t ranks) {
   std::string& now = work.settings.dist.teacher;
-  if (ranks == 1 || now == "sharded" || work.teacher_parts.size() < 2)
+  const bool one_piece = work.teacher_parts.size() < 2 || sum_of(work.teacher_parts).packed > 0;
+  if (ranks == 1 || now == "sharded" || one_piece)
     return {};
   now = "sharded";
   return "dist.teacher=sharded";
@@ -43,7 +44,8 @@ std::string student_in_bf16(Workload& work, int64_t) {
 }
 
 std::string teacher_in_8_bits(Workload& work, int64_t) {
-  if (!work.teacher || sum_of(work.teacher_parts).packed > 0)
+  const bool sharded = work.settings.dist.teacher == "sharded";
+  if (!work.teacher || sharded || sum_of(work.teacher_parts).packed > 0)
     return {};
   constexpr const char* kChange = "teacher.quant.weight={name=\"minmax_sym\",bits=8}";
   recipes::Recipe recipe;
@@ -63,9 +65,9 @@ std::string run_blocks_again(Workload& work, int64_t) {
 
 std::string half_batch(Workload& work, int64_t ranks) {
   TrainConfig& train = work.settings.train;
-  const Share share = share_among(work, ranks);
-  const int64_t half = share.rows / 2;
-  if (half < 1 || work.samples() % half != 0)
+  const int64_t rows = share_among(work, ranks).rows;
+  const int64_t half = rows / 2;
+  if (rows % 2 != 0)
     return {};
   train.accumulate = work.samples() / half;
   train.batch = half;

@@ -141,6 +141,13 @@ std::vector<PartSize> held_of_teacher(const Session& session) {
   return {head};
 }
 
+/// One micro-batch on each rank, or several full ones.
+bool shares_evenly(const TrainConfig& train, int64_t accumulate, int64_t ranks) {
+  const int64_t samples = train.batch * accumulate;
+  const int64_t share = samples / ranks;
+  return samples % ranks == 0 && (share <= train.batch || share % train.batch == 0);
+}
+
 }  // namespace
 
 Workload workload_of(const Session& session) {
@@ -164,17 +171,19 @@ Workload workload_of(const Session& session) {
 
 Share share_among(const Workload& work, int64_t ranks) {
   const TrainConfig& train = work.settings.train;
-  if (work.samples() % ranks == 0) {
+  if (shares_evenly(train, train.accumulate, ranks)) {
     const int64_t samples = work.samples() / ranks;
     return {ranks, samples, std::min(train.batch, samples)};
   }
-  const int64_t least = ranks / std::gcd(ranks, train.batch);
-  const int64_t accumulate = (train.accumulate + least - 1) / least * least;
-  throw recipes::UserError("train.accumulate: a step has train.batch x train.accumulate = " +
-                           std::to_string(work.samples()) + " samples, which do not divide among " +
-                           std::to_string(ranks) +
-                           " ranks; train.accumulate=" + std::to_string(accumulate) +
-                           " gives each rank " + std::to_string(train.batch * accumulate / ranks));
+  int64_t accumulate = train.accumulate + 1;
+  while (!shares_evenly(train, accumulate, ranks))
+    ++accumulate;  // ranks divides it at the latest
+  throw recipes::UserError(
+      "train.accumulate: a step has train.batch x train.accumulate = " +
+      std::to_string(work.samples()) + " samples, which do not divide among " +
+      std::to_string(ranks) +
+      " ranks in full micro-batches; train.accumulate=" + std::to_string(accumulate) +
+      " gives each rank " + std::to_string(train.batch * accumulate / ranks));
 }
 
 }  // namespace sterna::run

@@ -64,8 +64,8 @@ struct Share {
   int64_t micro_batches() const { return (samples + rows - 1) / rows; }
 };
 
-/// @throws recipes::UserError  where a step's samples do not divide among the ranks, with the
-///         nearest accumulation that does
+/// @throws recipes::UserError  where a step's samples do not divide among the ranks, in full
+///         micro-batches or one, with the next accumulation that does
 Share share_among(const Workload& work, int64_t ranks);
 
 }  // namespace sterna::run
