@@ -113,6 +113,17 @@ TEST_F(Replayed, ASlowNetworkIsExposedButForWhatBackwardHides) {
   EXPECT_NEAR(time(work, 4).student / reduce, 60, 0.5);
 }
 
+TEST_F(Replayed, BlocksThatStayCostNoGradientOfTheirWeights) {
+  Workload work = four_blocks("ddp");
+  const double whole = time(work, 1).student;
+  for (size_t block = 1; block <= 2; ++block)
+    work.parts[block].trained = 0;
+  // Of three passes in each of four blocks, one is left out in two.
+  EXPECT_NEAR(time(work, 1).student / whole, 10.0 / 12, 1e-3);
+  work.settings.train.recompute = true;
+  EXPECT_NEAR(time(work, 1).student / whole, 14.0 / 12, 1e-3);
+}
+
 TEST_F(Replayed, Zero3HidesAllButTheFirstGathersAndTheLastSum) {
   const Workload work = four_blocks("zero3");
   machine_.peak_tflops = 1e-3;

@@ -111,9 +111,19 @@ class Replay {
       compute(i);
   }
 
+  /// A tied head is the embedding.
+  double trained_share(size_t part) const {
+    const bool is_head = part + 1 == student_.size();
+    const PartSize& p = is_head && work_.student.tied ? work_.parts.front() : work_.parts[part];
+    const double all = p.matrices + p.vectors;
+    return all > 0 ? std::min(1.0, p.trained / all) : 0;
+  }
+
+  /// The gradient of what a part reads costs as much as its forward pass, and so does that of its
+  /// weights.
   double backward_seconds(size_t part) const {
     const bool again = work_.settings.train.recompute && part > 0 && part + 1 < student_.size();
-    return seconds_ * student_[part] * (again ? 3 : 2);
+    return seconds_ * student_[part] * (1 + trained_share(part) + (again ? 1 : 0));
   }
 
   double gradients(size_t part) const {
