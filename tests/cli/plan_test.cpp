@@ -62,6 +62,13 @@ TEST_F(PlanVerb, WritesEverythingAsJson) {
   EXPECT_EQ(json.at("micro_batch"), 2);
   EXPECT_EQ(json.at("fits"), true);
   EXPECT_EQ(json.at("tokens"), 40 * 8 * 32);
+  ASSERT_EQ(json.at("strategies").size(), 8u);
+  const nlohmann::json& own = json.at("strategies")[4];
+  EXPECT_EQ(own.at("strategy"), "zero2");
+  EXPECT_EQ(own.at("teacher"), "replicated");
+  EXPECT_EQ(own.at("memory_bytes"), json.at("memory").at("total"));
+  EXPECT_EQ(own.at("tokens_per_s"), json.at("tokens_per_s"));
+  EXPECT_LT(json.at("strategies")[7].at("memory_bytes"), own.at("memory_bytes"));
   double sum = 0;
   const nlohmann::json& memory = json.at("memory");
   for (const auto& [part, bytes] : memory.items())

@@ -99,8 +99,9 @@ int run_plan(const Invocation& typed, Streams streams) {
                                  "the end-to-end stage is what is planned, and it has no steps");
   if (typed.has("simulate"))
     return recipes::at_its_key(recipe, [&] { return simulate(typed, work, machine, streams); });
-  PlanReport report{work, machine, {}, {}, {}};
+  PlanReport report{work, machine, {}, {}, {}, {}};
   report.planned = recipes::at_its_key(recipe, [&] { return run::planned(work, ranks, machine); });
+  report.strategies = run::every_strategy(work, ranks, machine);
   if (!report.fits()) {
     report.single = run::single_remedies(work, ranks, machine);
     report.together = run::remedies_until_it_fits(work, ranks, machine);

@@ -5,14 +5,12 @@
 #include <ostream>
 #include <sstream>
 
-#include <nlohmann/json.hpp>
-
+#include "trainer/cli/plan_figures.h"
 #include "trainer/run/log.h"
 
 namespace sterna::cli {
 namespace {
 
-using nlohmann::ordered_json;
 using run::kGiB;
 using run::short_number;
 
@@ -61,39 +59,6 @@ void print_rows(const std::vector<std::vector<std::string>>& rows, std::ostream&
     }
     out << line << "\n";
   }
-}
-
-/// Parts with a name each, as text and JSON have them.
-std::vector<std::pair<const char*, double>> parts_of(const run::MemoryEstimate& m) {
-  return {{"weights", m.compute},
-          {"masters", m.masters},
-          {"gradients", m.gradients},
-          {"moments", m.moments},
-          {"quantizers", m.quantizers},
-          {"average", m.average},
-          {"teacher", m.teacher},
-          {"activations", m.activations},
-          {"loss chunk", m.loss},
-          {"block in work", m.working},
-          {"exchange buffers", m.buffers},
-          {"block-wise streams", m.streams},
-          {"program", m.program}};
-}
-
-run::StepFlops flops_of(const run::Workload& work) {
-  return run::step_flops(
-      work.student, work.teacher ? &*work.teacher : nullptr, work.settings.train.seq_len);
-}
-
-/// Share of the peak that the step's useful operations come to.
-double kd_mfu(const PlanReport& r) {
-  const run::StepFlops flops = flops_of(r.work);
-  const double peak = r.machine.peak_tflops * 1e12 * static_cast<double>(r.planned.share.ranks);
-  return r.planned.tokens_per_second(r.work) * (flops.student + flops.teacher) / peak;
-}
-
-int64_t nodes_of(int64_t ranks, const run::Machine& machine) {
-  return (ranks + machine.per_node - 1) / machine.per_node;
 }
 
 std::string machine_text(const run::Machine& m) {
@@ -179,6 +144,20 @@ void print_time(const PlanReport& r, std::ostream& out) {
       << short_number(100 * f.lost, 2) << " % lost, counted above\n";
 }
 
+void print_strategies(const PlanReport& r, std::ostream& out) {
+  if (r.strategies.empty())
+    return;
+  out << "\ndist.strategy, dist.teacher: GiB of a rank, tokens/s\n";
+  std::vector<std::vector<std::string>> rows;
+  for (const run::Sharded& each : r.strategies) {
+    rows.push_back({each.dist.strategy + (r.work.teacher ? ", " + each.dist.teacher : ""),
+                    gib(each.planned.memory.total()),
+                    fixed(each.planned.tokens_per_second(r.work), 0),
+                    has_room(each.planned, r) ? "fits" : ""});
+  }
+  print_rows(rows, out);
+}
+
 std::string joined(const std::vector<std::string>& changes) {
   std::string text;
   for (const std::string& change : changes)
@@ -189,85 +168,27 @@ std::string joined(const std::vector<std::string>& changes) {
 void print_remedies(const PlanReport& r, std::ostream& out) {
   if (r.fits())
     return;
-  out << "\nwhat helps, tried one by one: GiB of a rank, tokens/s\n";
+  out << "\nwhat else helps, tried one by one: GiB of a rank, tokens/s\n";
   std::vector<std::vector<std::string>> rows;
   const auto add = [&](const run::Remedy& remedy) {
-    const bool fits = remedy.planned.memory.total() <= memory_of(r.machine);
     rows.push_back({joined(remedy.changes),
                     gib(remedy.planned.memory.total()),
                     fixed(remedy.planned.tokens_per_second(r.work), 0),
-                    fits ? "fits" : ""});
+                    has_room(remedy.planned, r) ? "fits" : ""});
   };
   for (const run::Remedy& remedy : r.single)
-    add(remedy);
+    if (!remedy.changes.front().starts_with("dist."))  // those stand above
+      add(remedy);
   print_rows(rows, out);
   rows.clear();
   add(r.together);
-  const bool enough = r.together.planned.memory.total() <= memory_of(r.machine);
+  const bool enough = has_room(r.together.planned, r);
   out << (enough ? "together, as little as is enough\n"
                  : "together, and still too much: more ranks, or GPUs with more memory\n");
   print_rows(rows, out);
 }
 
-/// A struct's fields as an object.
-struct JsonFields {
-  ordered_json object{};
-  template <class T, class... More>
-  void operator()(const char* name, const T& value, const More&...) {
-    object[name] = value;
-  }
-};
-
-ordered_json json_of(const run::Machine& machine) {
-  JsonFields fields;
-  run::Machine copy = machine;
-  copy.fields(fields);
-  return fields.object;
-}
-
-ordered_json json_of(const run::ScalePoint& p) {
-  return {{"student_s", p.time.student},
-          {"teacher_s", p.time.teacher},
-          {"optimizer_s", p.time.optimizer},
-          {"network_s", p.time.network},
-          {"exposed_s", p.time.exposed},
-          {"slowest_rank_s", p.waiting},
-          {"step_s", p.step()},
-          {"sent_bytes", p.time.sent},
-          {"checkpoint_s", p.failures.checkpoint},
-          {"checkpoint_interval_s", p.failures.interval},
-          {"failure_every_s", p.failures.between},
-          {"lost", p.failures.lost}};
-}
-
-ordered_json json_of(const run::Remedy& remedy, const PlanReport& r) {
-  return {{"changes", remedy.changes},
-          {"memory_bytes", remedy.planned.memory.total()},
-          {"tokens_per_s", remedy.planned.tokens_per_second(r.work)},
-          {"fits", remedy.planned.memory.total() <= memory_of(r.machine)}};
-}
-
-ordered_json head_of(const run::Workload& work, const run::Machine& machine) {
-  const run::StepFlops flops = flops_of(work);
-  const run::PartSize all = sum_of(work.parts);
-  return {{"format", 1},
-          {"machine", json_of(machine)},
-          {"strategy", work.settings.dist.strategy},
-          {"teacher", work.settings.dist.teacher},
-          {"reduce_dtype", work.settings.dist.reduce_dtype},
-          {"parameters", all.matrices + all.vectors},
-          {"quantized", all.quantized},
-          {"trained", all.trained},
-          {"teacher_parameters", work.teacher ? work.teacher->parameters() : 0},
-          {"student_flops_per_token", flops.student},
-          {"teacher_flops_per_token", flops.teacher}};
-}
-
 }  // namespace
-
-bool PlanReport::fits() const {
-  return planned.memory.total() <= memory_of(machine);
-}
 
 void print_report(const PlanReport& r, std::ostream& out) {
   const run::Settings& s = r.work.settings;
@@ -278,50 +199,11 @@ void print_report(const PlanReport& r, std::ostream& out) {
       << (r.work.teacher ? ", teacher " + s.dist.teacher : "") << "\n";
   print_models(r, out);
   print_memory(r, out);
+  print_strategies(r, out);
   print_remedies(r, out);
   print_time(r, out);
   out << machine_text(r.machine);
 }
-
-ordered_json to_json(const PlanReport& r) {
-  ordered_json json = head_of(r.work, r.machine);
-  const run::Share& share = r.planned.share;
-  json["ranks"] = share.ranks;
-  json["samples"] = r.work.samples();
-  json["seq_len"] = r.work.settings.train.seq_len;
-  json["micro_batch"] = share.rows;
-  json["micro_batches"] = share.micro_batches();
-  for (const auto& [name, bytes] : parts_of(r.planned.memory)) {
-    std::string key = name;
-    std::replace_if(
-        key.begin(), key.end(), [](char c) { return c == ' ' || c == '-'; }, '_');
-    json["memory"][key] = bytes;
-  }
-  json["memory"]["total"] = r.planned.memory.total();
-  json["memory"]["room"] = memory_of(r.machine);
-  json["fits"] = r.fits();
-  json["step"] = json_of(r.planned.scale);
-  json["tokens_per_s"] = r.planned.tokens_per_second(r.work);
-  json["kd_mfu"] = kd_mfu(r);
-  json["steps"] = r.work.settings.train.steps;
-  json["tokens"] = r.work.tokens() * static_cast<double>(r.work.settings.train.steps);
-  json["gpu_hours"] = r.planned.gpu_hours(r.work);
-  json["checkpoint_bytes"] = checkpoint_bytes(r.work);
-  json["remedies"] = ordered_json::array();
-  for (const run::Remedy& remedy : r.single)
-    json["remedies"].push_back(json_of(remedy, r));
-  if (!r.fits())
-    json["together"] = json_of(r.together, r);
-  return json;
-}
-
-namespace {
-
-double tokens_of(const run::ScalePoint& point, const run::Workload& work, int64_t first) {
-  return work.tokens() / static_cast<double>(first) / point.step();
-}
-
-}  // namespace
 
 void print_scaling(const std::vector<run::ScalePoint>& points,
                    const run::Workload& work,
@@ -346,29 +228,13 @@ void print_scaling(const std::vector<run::ScalePoint>& points,
                     seconds_text(p.step()),
                     fixed(100 * p.time.exposed / p.step(), 2) + " %",
                     fixed(100 * p.waiting / p.step(), 2) + " %",
-                    fixed(tokens_of(p, work, first), 0),
+                    fixed(rank_rate(p, work, first), 0),
                     fixed(100 * begun / p.step(), 1) + " %",
                     short_number(p.failures.between / 3600, 3) + " h",
                     fixed(100 * p.failures.lost, 2) + " %",
                     fixed(100 * begun_with / p.step_with_failures(), 1) + " %"});
   print_rows(rows, out);
   out << machine_text(machine);
-}
-
-ordered_json to_json(const std::vector<run::ScalePoint>& points,
-                     const run::Workload& work,
-                     const run::Machine& machine) {
-  ordered_json json = head_of(work, machine);
-  json["points"] = ordered_json::array();
-  for (const run::ScalePoint& p : points) {
-    ordered_json point = {{"ranks", p.ranks}, {"nodes", nodes_of(p.ranks, machine)}};
-    point.update(json_of(p));
-    point["tokens_per_s_a_rank"] = tokens_of(p, work, points.front().ranks);
-    point["scaling"] = points.front().step() / p.step();
-    point["scaling_with_failures"] = points.front().step_with_failures() / p.step_with_failures();
-    json["points"].push_back(point);
-  }
-  return json;
 }
 
 }  // namespace sterna::cli

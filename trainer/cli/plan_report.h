@@ -16,8 +16,9 @@ struct PlanReport {
   const run::Workload& work;
   const run::Machine& machine;
   run::Planned planned;
-  std::vector<run::Remedy> single;  ///< empty where a rank has room
-  run::Remedy together;             ///< its changes are empty where a rank has room
+  std::vector<run::Sharded> strategies;  ///< empty for one rank
+  std::vector<run::Remedy> single;       ///< empty where a rank has room
+  run::Remedy together;                  ///< its changes are empty where a rank has room
 
   bool fits() const;
 };

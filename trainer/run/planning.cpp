@@ -18,10 +18,13 @@ Change strategy(const std::string& name) {
   };
 }
 
+bool can_shard_teacher(const Workload& work) {
+  return work.teacher && sum_of(work.teacher_parts).packed == 0;
+}
+
 std::string shard_teacher(Workload& work, int64_t ranks) {
   std::string& now = work.settings.dist.teacher;
-  const bool one_piece = work.teacher_parts.size() < 2 || sum_of(work.teacher_parts).packed > 0;
-  if (ranks == 1 || now == "sharded" || one_piece)
+  if (ranks == 1 || now == "sharded" || !can_shard_teacher(work))
     return {};
   now = "sharded";
   return "dist.teacher=sharded";
@@ -109,6 +112,22 @@ Planned planned(const Workload& work, int64_t ranks, const Machine& machine) {
   result.memory = estimate_memory(work, result.share, machine.reserved_gib * kGiB);
   result.scale = scale_point(work, result.share, machine);
   return result;
+}
+
+std::vector<Sharded> every_strategy(const Workload& work, int64_t ranks, const Machine& machine) {
+  std::vector<Sharded> all;
+  if (ranks == 1)
+    return all;
+  Workload changed = work;
+  for (const char* strategy : {"ddp", "zero1", "zero2", "zero3"}) {
+    changed.settings.dist.strategy = strategy;
+    for (const char* teacher : {"replicated", "sharded"}) {
+      changed.settings.dist.teacher = teacher;
+      if (teacher == std::string("replicated") || can_shard_teacher(work))
+        all.push_back({changed.settings.dist, planned(changed, ranks, machine)});
+    }
+  }
+  return all;
 }
 
 std::vector<Remedy> single_remedies(const Workload& work, int64_t ranks, const Machine& machine) {

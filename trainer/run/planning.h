@@ -30,6 +30,16 @@ Planned planned(const Workload& work, int64_t ranks, const Machine& machine);
 /// Bytes of memory that a rank has.
 double memory_of(const Machine& machine);
 
+/// The recipe under another `[dist]`.
+struct Sharded {
+  DistConfig dist;
+  Planned planned;
+};
+
+/// Every strategy, with a replicated teacher and, where it can be, a sharded one. One rank has
+/// nothing to share: empty.
+std::vector<Sharded> every_strategy(const Workload& work, int64_t ranks, const Machine& machine);
+
 /// A recipe changed so that a rank holds less.
 struct Remedy {
   std::vector<std::string> changes;  ///< "dist.strategy=zero2"
