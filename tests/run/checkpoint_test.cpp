@@ -217,12 +217,12 @@ TEST_F(ShardedCheckpoint, OfRanksThatAllHoldEverythingIsWrittenOnceAndByAllOfThe
 }
 
 TEST_F(ShardedCheckpoint, WhereRowsAreMissingOrDoubleNobodyWritesAnything) {
-  const auto with = [&](const std::function<void(std::vector<Part>&)>& change) {
+  const auto with = [&](const std::function<void(std::vector<Part>&)>& change, int64_t rank = 1) {
     return on_ranks(2, [&](dist::World& world) {
       Side side(folder_ / "model", world);
       side.restore(at("first"));
       std::vector<Part> parts = side.parts();
-      if (world.rank() == 1)
+      if (world.rank() == rank)
         change(parts);
       Saver(folder_ / "bad", world).begin(side.manifest(1), std::move(parts), {}, false);
     });
@@ -239,6 +239,13 @@ TEST_F(ShardedCheckpoint, WhereRowsAreMissingOrDoubleNobodyWritesAnything) {
                  parts[0].rows = {0, parts[0].rows.end, parts[0].rows.total};
                }),
                "hold rows that overlap");
+  const auto hold_all = [](auto& parts) {
+    const auto norm = std::find_if(parts.begin(), parts.end(), [](const Part& part) {
+      return part.name == "model.norm.weight";
+    });
+    norm->rows.end = norm->rows.total;
+  };
+  expect_error(with(hold_all, /*rank=*/0), "hold rows that overlap");
 }
 
 TEST_F(ShardedCheckpoint, ThatIsTornIsNamedWithRankAndTensorAndTheOneBeforeIsFound) {

@@ -7,6 +7,7 @@
 #include "tests/support/tiny_model.h"
 #include "trainer/io/atomic_file.h"
 #include "trainer/io/sha256.h"
+#include "trainer/model/run_checkpoint.h"
 
 namespace sterna::tests {
 
@@ -50,14 +51,20 @@ class Training : public testing::Test {
     return code;
   }
 
-  /// SHA-256 over weights, moments and quantizers of one checkpoint.
+  /// SHA-256 over weights, moments and quantizers of one checkpoint, whatever ranks wrote it.
   std::string hashes(const std::string& name, const std::string& checkpoint) const {
+    const auto folder = run_folder(name) / "checkpoints" / checkpoint;
+    const model::Manifest manifest = model::read_manifest(folder);
     std::string all;
     for (const char* kind : {"master", "quant", "buffer", "moment1", "moment2", "ema"}) {
-      const auto file =
-          run_folder(name) / "checkpoints" / checkpoint / (std::string(kind) + ".safetensors");
-      if (std::filesystem::exists(file))
-        all += std::string(kind) + " " + io::sha256_of_file(file) + "\n";
+      io::Sha256 hash;
+      const auto tensors = model::read_kind(folder, manifest, kind);
+      for (const auto& [tensor, values] : tensors) {
+        hash.update(tensor + "\n");
+        hash.update({static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes()});
+      }
+      if (!tensors.empty())
+        all += std::string(kind) + " " + hash.hex() + "\n";
     }
     return all;
   }
