@@ -3,94 +3,10 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/run/spread_fixture.h"
+#include "tests/run/spread_runs.h"
 
 namespace sterna::run {
 namespace {
-
-using Values = std::map<std::string, Tensor>;
-
-/// Of a run on all ranks, put together again.
-struct Whole {
-  Values gradients;  ///< of the first step, behind the quantizers
-  std::vector<double> losses;
-  std::vector<double> norms;
-  Values masters;  ///< at the end
-  Values learned;  ///< what quantizers learn, at the end
-};
-
-void put_rows(Values& whole, const std::string& name, const Tensor& own, const Slot& slot) {
-  if (slot.absent() || own.numel() == 0)
-    return;
-  if (slot.rows.whole()) {
-    whole[name] = own.clone();
-    return;
-  }
-  Tensor& all = whole[name];
-  if (!all.defined()) {
-    std::vector<int64_t> shape = own.sizes().vec();
-    shape[0] = slot.rows.total;
-    all = at::full(shape, std::nan(""));
-  }
-  all.narrow(0, slot.rows.begin, slot.rows.count()).copy_(own);
-}
-
-Whole run_on(const std::filesystem::path& folder,
-             const Spread& spread,
-             int64_t steps,
-             const QuantizerOf& quantizer_of = ternary_in_blocks) {
-  Meeting meeting(spread.ranks);
-  std::mutex mutex;
-  Whole whole;
-  on_ranks(meeting, [&](MeetingWorld& world) {
-    SpreadRank rank(folder, world, spread, quantizer_of);
-    std::vector<double> losses, norms;
-    for (int64_t step = 0; step < steps; ++step) {
-      const StepReport report = rank.run(step);
-      ASSERT_TRUE(report.outcome.applied) << report.outcome.bad_tensor;
-      losses.push_back(report.loss);
-      norms.push_back(report.outcome.grad_norm);
-      const std::scoped_lock lock(mutex);
-      if (step == 0)
-        for (const Slot& slot : rank.student->slots())
-          put_rows(whole.gradients, slot.name, gradient_of(slot), slot);
-    }
-    const std::scoped_lock lock(mutex);
-    if (!whole.losses.empty()) {
-      EXPECT_EQ(whole.losses, losses) << "ranks report the same";
-    }
-    whole.losses = losses;
-    whole.norms = norms;
-    for (const Slot& slot : rank.student->slots()) {
-      put_rows(whole.masters, slot.name, slot.master, slot);
-      if (slot.quantizer)
-        for (const auto& [name, tensor] : slot.quantizer->parameters())
-          put_rows(whole.learned, slot.name + "." + name, tensor, slot);
-    }
-  });
-  return whole;
-}
-
-double apart(const Tensor& a, const Tensor& b) {
-  const double most = b.abs().max().item<double>();
-  return (a - b).abs().max().item<double>() / std::max(most, 1e-30);
-}
-
-std::vector<Spread> spreads() {
-  std::vector<Spread> all;
-  for (const char* strategy : {"ddp", "zero1", "zero2", "zero3"})
-    for (const int64_t ranks : {1, 2, 4})
-      for (const int64_t accumulate : {1, 2})
-        for (const bool teacher : {false, true})
-          all.push_back({strategy, ranks, accumulate, teacher});
-  return all;
-}
-
-std::string name_of(const testing::TestParamInfo<Spread>& info) {
-  const Spread& s = info.param;
-  return s.strategy + "_ranks" + std::to_string(s.ranks) + "_micro" + std::to_string(s.accumulate) +
-         (s.teacher ? "_teacher" : "");
-}
 
 class StepSpread : public testing::TestWithParam<Spread> {
  protected:
@@ -128,7 +44,7 @@ TEST_P(StepSpread, HasTheGradientsAndLossesOfOneRankAndTheSameBitsTwice) {
     EXPECT_TRUE(at::equal(again.masters.at(name), wanted)) << name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Matrix, StepSpread, testing::ValuesIn(spreads()), name_of);
+INSTANTIATE_TEST_SUITE_P(Matrix, StepSpread, testing::ValuesIn(spreads()), spread_name);
 
 class Quantized : public testing::TestWithParam<std::pair<const char*, QuantizerOf>> {};
 
@@ -219,27 +135,39 @@ TEST(Sharing, EvaluatesWhatEveryRankTogetherHolds) {
 
 TEST(Buckets, SetOutInTheOrderOfTheWayBackAndOnlyInTheLastMicroBatch) {
   const tests::TempFolder folder;
-  tests::write_tiny_model(folder.path(), small_shape());
-  Meeting meeting(2);
+  const auto student = make_student(folder.path(), /*tied=*/false, {}, none);
+  Meeting meeting(1);
   on_ranks(meeting, [&](MeetingWorld& world) {
-    Spread spread{"ddp", 2, 2};
-    SpreadRank rank(folder.path(), world, spread);
-    rank.run(0);
-    std::vector<int64_t> sizes;
-    for (const auto& event : world.events)
-      sizes.push_back(event.elements);
-    // Counts, then nothing until the last way back; behind the buckets losses and the verdict.
-    ASSERT_GT(sizes.size(), 7u);
-    EXPECT_EQ(sizes.front(), 3);
-    EXPECT_EQ(sizes[sizes.size() - 2], 3);
-    EXPECT_EQ(sizes.back(), 1);
-    EXPECT_EQ(sizes[1], 257 * 64) << "the head's is complete first";
-    EXPECT_EQ(sizes[sizes.size() - 3], 257 * 64) << "the embedding's last";
+    const auto buckets = make_buckets(*student, world, Spread().dist());
+    const auto pass = [&] {
+      std::vector<size_t> sent;
+      for (int64_t part = parts_of(student->decoder()) - 1; part >= 0; --part) {
+        buckets->open(part);
+        buckets->close(part);
+        sent.push_back(world.events.size());
+      }
+      return sent;
+    };
+    buckets->start();
+    buckets->micro_batch(/*last=*/false);
+    pass();
+    EXPECT_TRUE(world.events.empty()) << "none travels while gradients still gather";
+    buckets->micro_batch(/*last=*/true);
+    const std::vector<size_t> sent = pass();  // head, final norm, two blocks, embedding
+    ASSERT_EQ(sent.size(), 5u);
+    EXPECT_EQ(sent[0], 1u) << "the head's";
+    EXPECT_GT(sent[2], sent[1]) << "a block's with the block";
+    EXPECT_GT(sent[3], sent[2]);
+    EXPECT_GT(sent[4], sent[3]);
+    EXPECT_EQ(world.events.front().elements, 257 * 64);
+    EXPECT_EQ(world.events.back().elements, 257 * 64) << "the embedding's last";
+    buckets->finish();
+    EXPECT_EQ(world.events.size(), sent.back()) << "each bucket once";
     int64_t sum = 0;
-    for (size_t i = 1; i + 2 < sizes.size(); ++i)
-      sum += sizes[i];
+    for (const MeetingWorld::Event& event : world.events)
+      sum += event.elements;
     int64_t weights = 0;
-    for (const Slot& slot : rank.student->slots())
+    for (const Slot& slot : student->slots())
       weights += slot.master.numel();
     EXPECT_EQ(sum, weights);
   });

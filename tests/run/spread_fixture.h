@@ -33,6 +33,8 @@ struct Spread {
   std::string reduce_dtype = "fp32";
   int64_t tokens = 32;  ///< of a sample
   double bucket_mib = 0.05;
+  double lr = 1e-3;
+  std::shared_ptr<const data::SampleSource> samples{};  ///< null: the same bytes over and over
 
   DistConfig dist() const {
     DistConfig config;
@@ -48,7 +50,7 @@ struct Spread {
     config.steps = 100;
     config.accumulate = ranks * accumulate;
     config.batch = 8 / config.accumulate;
-    config.lr = 1e-3;
+    config.lr = lr;
     config.schedule = "constant";
     return config;
   }
@@ -84,7 +86,7 @@ struct SpreadRank {
     step = std::make_unique<Step>(StepParts{*student,
                                             &teacher,
                                             objective,
-                                            samples,
+                                            *samples,
                                             optimizer,
                                             world,
                                             nullptr,
@@ -101,7 +103,8 @@ struct SpreadRank {
   std::unique_ptr<Student> student;
   model::Decoder teacher;
   distill::Objective objective;
-  Repeated samples{spread.tokens};
+  std::shared_ptr<const data::SampleSource> samples =
+      spread.samples ? spread.samples : std::make_shared<const Repeated>(spread.tokens);
   Optimizer optimizer{config.adam(), config.clip};
   std::unique_ptr<Sharing> sharing;
   std::unique_ptr<Step> step;

@@ -71,7 +71,7 @@ Named averages_of(Student& student, Average* average) {
     result = scales_in_use(student);
     // Held codes are those of the masters of these scales, not of the live ones.
     for (const Slot& slot : student.slots())
-      if (slot.held)
+      if (slot.held && !holds_none(slot))
         result.emplace(slot.name, quant::decode(held_now(slot)));
   }
   result.insert(average->tensors().begin(), average->tensors().end());

@@ -5,9 +5,9 @@ namespace sterna::run {
 namespace {
 
 /// Weights that each rank has been given, to keep them even.
-class Owners {
+class EvenOwners {
  public:
-  explicit Owners(int64_t ranks) : all_(ranks, 0), of_part_(ranks, 0) {}
+  explicit EvenOwners(int64_t ranks) : all_(ranks, 0), of_part_(ranks, 0) {}
 
   /// For the weights of one part, the largest first: gathers move a part at a time, and each takes
   /// as long as its fullest rank.
@@ -30,7 +30,7 @@ class Owners {
 
 /// Sets rows_by_rank of every slot.
 void share_out(Student& student, int64_t ranks, const std::map<std::string, bool>& by_row) {
-  Owners owners(ranks);
+  EvenOwners owners(ranks);
   for (int64_t part = 0; part < parts_of(student.decoder()); ++part) {
     std::vector<Slot*> whole;
     for (Slot* slot : student.all()) {

@@ -88,7 +88,7 @@ void Saver::begin(model::Manifest header, std::vector<Part> parts, const Keep& k
   header.code_version = code_version();
   header.files.clear();
   merge_states(world_, header);
-  Share share = share_out(std::move(parts), world_);
+  WriteShare share = share_parts(std::move(parts), world_);
   header.tensors = std::move(share.all);
   job->manifest = std::move(header);
   Errand::run(world_, [&] {
@@ -117,6 +117,7 @@ std::string Saver::carry_on(bool wait) {
       said = job_->errand->look(wait);
     } catch (...) {
       job_.reset();
+      world_.barrier();  // the first rank that ends ends all, and rank 0 may still be clearing away
       throw;
     }
     if (!said)

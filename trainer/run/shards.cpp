@@ -112,12 +112,12 @@ model::CheckpointTensor listed(const std::string& kind,
 
 }  // namespace
 
-Share share_out(std::vector<Part> parts, dist::World& world) {
+WriteShare share_parts(std::vector<Part> parts, dist::World& world) {
   const Holdings holdings = holdings_of(world.gather_bytes(list_of(parts)));
   std::map<std::pair<std::string, std::string>, Part> own;
   for (Part& part : parts)
     own.emplace(std::pair(part.kind, part.name), std::move(part));
-  Share share;
+  WriteShare share;
   std::vector<int64_t> load(world.size(), 0);
   for (const auto& [key, held] : holdings) {
     const auto& [kind, name] = key;

@@ -18,7 +18,7 @@ struct Part {
 };
 
 /// What a rank writes of a checkpoint.
-struct Share {
+struct WriteShare {
   std::vector<Part> mine;
   std::vector<model::CheckpointTensor> all;  ///< of every rank: the manifest's list
 };
@@ -26,6 +26,6 @@ struct Share {
 /// Shares a checkpoint out to the ranks: rows that one of them holds are written there, rows that
 /// several hold by the one that has least to write. Collective; nobody sees another's values.
 /// @throws c10::Error  on every rank, where the parts do not have each row of a tensor once
-Share share_out(std::vector<Part> parts, dist::World& world);
+WriteShare share_parts(std::vector<Part> parts, dist::World& world);
 
 }  // namespace sterna::run

@@ -174,6 +174,7 @@ void measure_teacher(Run& run) {
                                   : distill::mean_confidence(hidden_of(*session.teacher, inputs),
                                                              session.teacher->head_linear().weight);
   };
+  const WholeTeacher whole(run.sharing.get());  // so that no rank waits for one that was stopped
   double sum = 0;
   together(run.world(), [&] {
     for (int64_t i = 0; i < batches; ++i) {

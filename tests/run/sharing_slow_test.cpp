@@ -1,0 +1,91 @@
+// The matrix of sharing_test.cpp on a real model and real text: stories260K, distilled from itself
+// under three levels (TSLD).
+#include "tests/run/spread_runs.h"
+#include "tests/support/data.h"
+#include "trainer/data/eval_text.h"
+#include "trainer/eval/perplexity.h"
+#include "trainer/text/tokenizer.h"
+
+namespace sterna::run {
+namespace {
+
+constexpr int64_t kTokens = 64;
+constexpr int64_t kSteps = 20;
+
+/// Stretches of a text, one behind the other.
+class Stretches final : public Repeated {
+ public:
+  explicit Stretches(std::vector<int32_t> ids) : ids_(std::move(ids)) {}
+  data::Sample at(int64_t index) const override {
+    data::Sample sample;
+    const auto begin = ids_.begin() + index * kTokens;
+    sample.ids.assign(begin, begin + kTokens + 1);
+    sample.loss.assign(kTokens, 1);
+    return sample;
+  }
+
+ private:
+  std::vector<int32_t> ids_;
+};
+
+/// What is trained on, and behind it what is evaluated on.
+struct Text {
+  std::shared_ptr<const Stretches> samples;
+  std::vector<int32_t> held_out;
+};
+
+Text text() {
+  data::EvalTextOptions options;
+  options.text = {tests::data_dir() / "tinystories/tinystories.heldout.txt"};
+  options.separator = "<|endoftext|>";
+  options.max_documents = 150;
+  const auto info = model::inspect(tests::data_dir() / "stories260K/hf");
+  const auto ids = data::read_eval_ids(options, *text::open_tokenizer(info.tokenizer_path));
+  const int64_t cut = kSteps * 8 * kTokens + 1;
+  return {std::make_shared<const Stretches>(std::vector<int32_t>(ids.begin(), ids.begin() + cut)),
+          {ids.begin() + cut, ids.begin() + cut + 8 * 513}};
+}
+
+struct Trained20 {
+  Whole whole;
+  double ppl = 0;
+};
+
+Trained20 train(Spread spread, const Text& text) {
+  spread.samples = text.samples;
+  spread.lr = 2e-4;
+  Trained20 result;
+  const auto evaluate = [&](SpreadRank& rank) {
+    rank.student->materialize();
+    eval::EvalOptions options;
+    options.window = 512;
+    if (rank.world.rank() == 0)
+      result.ppl = eval::evaluate(rank.student->decoder(), text.held_out, options).ppl;
+  };
+  result.whole =
+      run_on(tests::data_dir() / "stories260K/hf", spread, kSteps, ternary_in_blocks, evaluate);
+  return result;
+}
+
+class Stories : public testing::TestWithParam<Spread> {};
+
+TEST_P(Stories, AreLearnedAsOnOneRank) {
+  STERNA_REQUIRE_DATA("stories260K/hf");
+  STERNA_REQUIRE_DATA("tinystories/tinystories.heldout.txt");
+  static const Text kText = text();
+  static const Trained20 kAlone = train({}, kText);
+  EXPECT_LT(kAlone.whole.losses.back(), 0.95 * kAlone.whole.losses.front()) << "it learns";
+  const Trained20 found = train(GetParam(), kText);
+  for (const auto& [name, wanted] : kAlone.whole.gradients)
+    EXPECT_LT(apart(found.whole.gradients.at(name), wanted), 1e-6) << name;
+  for (int64_t step = 0; step < kSteps; ++step)
+    EXPECT_NEAR(
+        found.whole.losses[step], kAlone.whole.losses[step], 1e-3 * kAlone.whole.losses[step])
+        << step;
+  EXPECT_NEAR(found.ppl, kAlone.ppl, 0.005 * kAlone.ppl);
+}
+
+INSTANTIATE_TEST_SUITE_P(Matrix, Stories, testing::ValuesIn(spreads()), spread_name);
+
+}  // namespace
+}  // namespace sterna::run
