@@ -2,6 +2,7 @@
 #include "trainer/dist/group.h"
 
 #include <arpa/inet.h>
+#include <iostream>
 #include <sstream>
 #include <thread>
 #include <unistd.h>
@@ -49,7 +50,7 @@ std::string on_ranks(int64_t ranks, const std::function<void(Rank)>& work, doubl
       launch.port = port;
       launch.launcher = "test";
       auto& console = consoles[static_cast<size_t>(rank)];
-      Talk talk(rank, console, console);
+      Talk talk(rank, console, std::cerr);
       Group group(launch, talk);
       World& world = group.join(timeout);
       work({world, group, talk});

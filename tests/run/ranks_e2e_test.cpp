@@ -30,6 +30,26 @@ TEST_F(Ranks, TwoTrainWhatOneDoesAndTheSameBitsEveryTime) {
   EXPECT_TRUE(living().empty());
 }
 
+TEST_F(Ranks, ARunOfFourContinuesOnTwoAndOnOneWithTheSameSamples) {
+  const std::vector<std::string> more{"train.schedule=constant", "train.checkpoint_every=4"};
+  const auto until = [&](int64_t step) {
+    std::vector<std::string> all = more;
+    all.push_back("train.steps=" + std::to_string(step));
+    if (step > 4)
+      all.push_back("--resume");
+    return all;
+  };
+  ASSERT_EQ(train_ranks(4, "moved", until(4)), 0) << output_;
+  ASSERT_EQ(train_ranks(2, "moved", until(8)), 0) << output_;
+  ASSERT_EQ(train("moved", until(12)), 0) << output_;
+  ASSERT_EQ(train("one", {more[0], more[1], "train.steps=12"}), 0) << output_;
+  const std::vector<double> one = losses("one");
+  const std::vector<double> moved = losses("moved");
+  ASSERT_EQ(moved.size(), 12u);
+  for (size_t i = 0; i < one.size(); ++i)
+    EXPECT_NEAR(moved[i], one[i], 1e-5 * one[i]) << "step " << i + 1;
+}
+
 TEST_F(Ranks, FourEvaluateToTheLastBitWhatOneDoes) {
   const std::vector<std::string> more{"train.steps=1",
                                       "eval.text=" + (folder_ / "text.txt").string(),

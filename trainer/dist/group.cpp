@@ -10,6 +10,8 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include "trainer/dist/nccl.h"
+
 namespace sterna::dist {
 namespace {
 
@@ -123,9 +125,14 @@ World& Group::join(double timeout) {
   Circle all{{}, launch_.rank, "all"};
   for (int64_t rank = 0; rank < launch_.size; ++rank)
     all.ranks.push_back(rank);
-  const auto connect = [this, address = own_address(launch_)](const Circle& circle) {
-    return make_gloo(c10::make_intrusive<c10d::PrefixStore>(circle.name, store_),
-                     {circle.rank, static_cast<int64_t>(circle.ranks.size()), address});
+  const std::chrono::milliseconds limit(static_cast<int64_t>(timeout * 1000));
+  const auto connect = [this, limit, address = own_address(launch_)](const Circle& circle,
+                                                                     at::DeviceType device) {
+    const Member member{circle.rank, static_cast<int64_t>(circle.ranks.size()), address};
+    const bool host = device == at::kCPU;
+    const Store store =
+        c10::make_intrusive<c10d::PrefixStore>(circle.name + (host ? "" : "/gpu"), store_);
+    return host ? make_gloo(store, member) : make_nccl(store, member, limit);
   };
   world_ = make_c10d(connect, all, *pulse_);
   return *world_;

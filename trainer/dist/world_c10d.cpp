@@ -33,7 +33,7 @@ Tensor as_bytes(const Tensor& tensor) {
   return tensor.view({-1}).view(at::kByte);
 }
 
-/// Tensors of one dtype as one; copied there and back unless it is a single one already.
+/// Tensors of one device and dtype as one; copied there and back unless it is a single one already.
 struct Flat {
   Tensor whole;               ///< [n]
   std::vector<Tensor> parts;  ///< empty where the tensor itself is used
@@ -48,12 +48,12 @@ struct Flat {
 };
 
 std::vector<Flat> flatten(const std::vector<Tensor>& tensors) {
-  std::map<at::ScalarType, std::vector<Tensor>> by_dtype;
+  std::map<std::pair<at::DeviceType, at::ScalarType>, std::vector<Tensor>> alike;
   for (const Tensor& tensor : tensors)
     if (tensor.numel() > 0)
-      by_dtype[tensor.scalar_type()].push_back(tensor);
+      alike[{tensor.device().type(), tensor.scalar_type()}].push_back(tensor);
   std::vector<Flat> flats;
-  for (const auto& [dtype, same] : by_dtype) {
+  for (const auto& [kind, same] : alike) {
     if (same.size() == 1 && same[0].is_contiguous()) {
       flats.push_back({same[0].view({-1}), {}});
       continue;
@@ -117,13 +117,7 @@ class C10dWorld final : public World {
       : connect_(std::move(connect)), circle_(std::move(circle)), pulse_(pulse) {
     const int64_t number = pulse_.begin("connecting " + std::to_string(size()) + " ranks");
     pulse_.wait_for(number);
-    try {
-      backend_ = connect_(circle_);
-    } catch (const recipes::UserError&) {
-      throw;
-    } catch (const std::exception& error) {
-      pulse_.lost(error.what());
-    }
+    host_ = connected(at::kCPU);
     pulse_.wait_for(0);
     pulse_.end(number);
   }
@@ -137,7 +131,7 @@ class C10dWorld final : public World {
       work->add(
           [&](const Tensor& whole) {
             std::vector<Tensor> one{whole};
-            return backend_->allreduce(one);
+            return on(whole).allreduce(one);
           },
           std::move(flat));
     return work;
@@ -153,7 +147,7 @@ class C10dWorld final : public World {
                 in.numel());
     auto work = begin(call_text("reduce_scatter", {in}));
     Tensor from = in;
-    work->add([&](const Tensor&) { return backend_->_reduce_scatter_base(out, from); }, {in, {}});
+    work->add([&](const Tensor&) { return on(from)._reduce_scatter_base(out, from); }, {in, {}});
     return work;
   }
 
@@ -168,7 +162,7 @@ class C10dWorld final : public World {
     auto work = begin(call_text("all_gather", {out}));
     Tensor from = as_bytes(in.contiguous());
     Tensor to = as_bytes(out);
-    work->add([&](const Tensor&) { return backend_->_allgather_base(to, from); }, {from, {}});
+    work->add([&](const Tensor&) { return on(from)._allgather_base(to, from); }, {from, {}});
     return work;
   }
 
@@ -181,7 +175,7 @@ class C10dWorld final : public World {
       work->add(
           [&](const Tensor& whole) {
             std::vector<Tensor> bytes{as_bytes(whole)};
-            return backend_->broadcast(bytes, options);
+            return on(whole).broadcast(bytes, options);
           },
           std::move(flat));
     return work;
@@ -207,7 +201,7 @@ class C10dWorld final : public World {
 
   void barrier() override {
     auto work = begin("barrier", /*patient=*/true);
-    work->add([&](const Tensor&) { return backend_->barrier(); }, {});
+    work->add([&](const Tensor&) { return host_->barrier(); }, {});
     work->wait();
   }
 
@@ -243,10 +237,31 @@ class C10dWorld final : public World {
     return std::make_shared<Pending>(pulse_, pulse_.begin(call), patient);
   }
 
+  Backend connected(at::DeviceType device) {
+    try {
+      return connect_(circle_, device);
+    } catch (const recipes::UserError&) {
+      throw;
+    } catch (const std::exception& error) {
+      pulse_.lost(error.what());
+    }
+  }
+
+  /// The backend for tensors where this one lies; that of GPUs is connected when it is needed
+  /// first.
+  c10d::Backend& on(const Tensor& tensor) {
+    if (tensor.is_cpu())
+      return *host_;
+    if (!device_)
+      device_ = connected(tensor.device().type());
+    return *device_;
+  }
+
   Connect connect_;
   Circle circle_;
   Pulse& pulse_;
-  Backend backend_;
+  Backend host_;
+  Backend device_;  ///< null before the first tensor that is not in host memory
   std::map<std::string, int64_t> subgroups_;  ///< made so far, by their ranks
 };
 

@@ -14,8 +14,9 @@ struct Circle {
   int64_t rank = 0;            ///< this process among them
   std::string name;            ///< of the circle, the same on all its ranks
 };
-/// Connects the ranks of a circle; the store is the circle's own.
-using Connect = std::function<Backend(const Circle& circle)>;
+/// Connects the ranks of a circle for tensors of that device; every rank calls it at the same
+/// place.
+using Connect = std::function<Backend(const Circle& circle, at::DeviceType device)>;
 
 /// Collectives through c10d. A collective that fails ends the job, by the pulse.
 /// @param pulse  outlives the world
