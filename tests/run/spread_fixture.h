@@ -34,6 +34,7 @@ struct Spread {
   int64_t tokens = 32;  ///< of a sample
   double bucket_mib = 0.05;
   double lr = 1e-3;
+  double eps = 1e-8;
   std::shared_ptr<const data::SampleSource> samples{};  ///< null: the same bytes over and over
 
   DistConfig dist() const {
@@ -51,6 +52,7 @@ struct Spread {
     config.accumulate = ranks * accumulate;
     config.batch = 8 / config.accumulate;
     config.lr = lr;
+    config.eps = eps;
     config.schedule = "constant";
     return config;
   }
