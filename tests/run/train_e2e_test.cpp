@@ -50,12 +50,12 @@ TEST_F(Training, EveryLineOfTheLogHasItsFields) {
                                    "peak_rss_mib"}));
   const json& step = lines[3];
   EXPECT_EQ(keys_of(step),
-            (std::set<std::string>{"stage",      "step",     "loss",         "terms",
-                                   "lr",         "lr_quant", "grad_norm",    "skipped",
-                                   "found_inf",  "tokens",   "tokens_per_s", "mfu",
-                                   "kd_mfu",     "tflops",   "rss_mib",      "peak_rss_mib",
-                                   "step_ms",    "data_ms",  "quant_ms",     "teacher_ms",
-                                   "forward_ms", "loss_ms",  "backward_ms",  "optimizer_ms"}));
+            (std::set<std::string>{
+                "stage",        "step",      "loss",        "terms",       "lr",
+                "lr_quant",     "grad_norm", "skipped",     "found_inf",   "tokens",
+                "tokens_per_s", "mfu",       "kd_mfu",      "tflops",      "rss_mib",
+                "peak_rss_mib", "step_ms",   "data_ms",     "quant_ms",    "teacher_ms",
+                "forward_ms",   "loss_ms",   "backward_ms", "exchange_ms", "optimizer_ms"}));
   EXPECT_EQ(keys_of(step["terms"]), (std::set<std::string>{"gt", "tsld"}));
   EXPECT_EQ(step["step"], 2);
   EXPECT_EQ(step["tokens"], 8 * 32);
