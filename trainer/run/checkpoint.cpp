@@ -80,9 +80,9 @@ Named averages_of(Student& student, Average* average) {
 
 /// The parameters that tensors of a checkpoint belong to: "<parameter>" itself,
 /// "<parameter>.quant.<name>" and their like.
-class Owners {
+class TensorOwners {
  public:
-  explicit Owners(Student& student) {
+  explicit TensorOwners(Student& student) {
     for (const Slot& slot : student.slots())
       slots_.emplace(slot.name, &slot);
   }
@@ -104,7 +104,7 @@ class Owners {
 
 void add_kind(const std::string& kind,
               const Named& tensors,
-              const Owners& owners,
+              const TensorOwners& owners,
               std::vector<Part>& parts) {
   for (const auto& [name, tensor] : tensors) {
     const Slot* slot = owners.of(name);
@@ -130,7 +130,7 @@ void add_kind(const std::string& kind,
 
 /// Which rows of a listed tensor this rank wants: those of its matrix, where it has one for each.
 std::pair<int64_t, int64_t> wanted_rows(const model::CheckpointTensor& listed,
-                                        const Owners& owners) {
+                                        const TensorOwners& owners) {
   const Slot* slot = owners.of(listed.name);
   const int64_t rows = model::rows_of(listed);
   if (slot == nullptr || slot->rows.whole())
@@ -161,7 +161,7 @@ void restore_masters(const model::CheckpointTensors& tensors, Student& student) 
 std::vector<Part> parts_of(const Trainee& trainee) {
   auto& [student, optimizer, average, ranges] = trainee;
   const at::NoGradGuard no_grad;
-  const Owners owners(student);
+  const TensorOwners owners(student);
   std::vector<Part> parts;
   add_kind("master", masters_of(student), owners, parts);
   Named learned = learned_of(student);
@@ -211,7 +211,7 @@ void restore_checkpoint(const fs::path& checkpoint,
 Named read_held(const model::CheckpointTensors& tensors,
                 const std::string& kind,
                 Student& student) {
-  const Owners owners(student);
+  const TensorOwners owners(student);
   Named result;
   for (const std::string& name : tensors.names(kind)) {
     const model::CheckpointTensor& listed = *tensors.find(kind, name);
