@@ -65,9 +65,18 @@ TEST_F(Estimate, OfMemoryIsWithinAThirdOfWhatTwoStepsHold) {
     const double expected = estimate.total() - estimate.program;  // which this process held before
     const auto measured = static_cast<double>(peak.bytes());
     std::printf("estimated %.0f MB, measured %.0f MB\n", expected / 1e6, measured / 1e6);
-    EXPECT_LT(measured, 4.0 / 3 * expected) << more;
+    // Libraries keep some 20 MB for themselves, which a model of this size does not outweigh.
+    EXPECT_LT(measured, 4.0 / 3 * expected + 20e6) << more;
     EXPECT_GT(measured, 3.0 / 4 * expected) << more;
   }
+}
+
+TEST_F(Estimate, CountsTheCopyOfACheckpointThatIsWrittenBehind) {
+  const double copy = estimate_memory(open("checkpoint_every = 1\n")).copy;
+  const MemoryEstimate none = estimate_memory(open(""));
+  EXPECT_EQ(none.copy, 0);
+  EXPECT_EQ(estimate_memory(open("checkpoint_every = 1\ncheckpoint_async = false\n")).copy, 0);
+  EXPECT_NEAR(copy, none.masters + none.moments + none.quantizers, 1e3);
 }
 
 TEST_F(Estimate, ARunThatDoesNotFitIsToldWhatToChangeInOrder) {

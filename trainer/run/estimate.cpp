@@ -47,6 +47,7 @@ std::string gib(double bytes) {
 std::string others_text(const MemoryEstimate& m) {
   const std::pair<const char*, double> others[] = {{"quantizers", m.quantizers},
                                                    {"averages", m.average},
+                                                   {"a checkpoint's copy", m.copy},
                                                    {"exchange", m.buffers},
                                                    {"block-wise streams", m.streams}};
   std::string text;
@@ -62,8 +63,13 @@ MemoryEstimate estimate_memory(const Session& session) {
   const Workload work = workload_of(session);
   const int64_t ranks = session.world->size();
   const int64_t samples = (work.samples() + ranks - 1) / ranks;
-  return estimate_memory(
-      work, {ranks, samples, std::min(session.settings.train.batch, samples)}, kProgram);
+  const Settings& s = session.settings;
+  MemoryEstimate m =
+      estimate_memory(work, {ranks, samples, std::min(s.train.batch, samples)}, kProgram);
+  const bool amid = s.train.checkpoint_every > 0 || (s.eval.every > 0 && s.train.keep_best);
+  if (s.train.steps > 0 && s.train.checkpoint_async && amid)
+    m.copy = checkpoint_bytes(work) / static_cast<double>(ranks);
+  return m;
 }
 
 double memory_room() {

@@ -156,7 +156,7 @@ void add_loss(const Workload& work, double tokens, MemoryEstimate& m) {
 }  // namespace
 
 double MemoryEstimate::total() const {
-  return masters + gradients + moments + compute + quantizers + average + teacher + buffers +
+  return masters + gradients + moments + compute + quantizers + average + copy + teacher + buffers +
          std::max(streams, activations + std::max(loss, working)) + program;
 }
 
