@@ -22,37 +22,56 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
+def family(pid):
+    """A process and all that it has started, launchers' ranks included."""
+    of = {}
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            of.setdefault(int((folder / "stat").read_text().rpartition(")")[2].split()[1]), []).append(int(folder.name))
+        except OSError:  # gone
+            pass
+    found = [pid]
+    for each in found:
+        found += of.get(each, [])
+    return found
+
+
+def signal_all(pid, number):
+    for each in family(pid):
+        try:
+            os.kill(each, number)
+        except ProcessLookupError:
+            pass
+
+
 class Contestant:
     """A process that prints a line a step; it runs only inside step()."""
 
     def __init__(self, name, command, pattern):
         self.name, self.pattern, self.seconds = name, re.compile(pattern), []
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                        cwd=ROOT, start_new_session=True)
+                                        cwd=ROOT)
 
     def step(self):
-        os.killpg(self.process.pid, signal.SIGCONT)
+        signal_all(self.process.pid, signal.SIGCONT)
         begun, said = time.perf_counter(), []
         for line in self.process.stdout:
             said.append(line)
             if self.pattern.match(line):
-                os.killpg(self.process.pid, signal.SIGSTOP)
+                signal_all(self.process.pid, signal.SIGSTOP)
                 return time.perf_counter() - begun
         raise SystemExit(f"{self.name} ended early:\n" + "".join(said[-20:]))
 
     def peak(self):
         """Of the largest of its processes."""
-        peaks = []
-        for folder in pathlib.Path("/proc").glob("[0-9]*"):
-            try:
-                if os.getpgid(int(folder.name)) == self.process.pid:
-                    peaks.append(int(re.search(r"VmHWM:\s+(\d+)", (folder / "status").read_text()).group(1)) * 1024)
-            except (AttributeError, OSError):  # gone, or a kernel thread
-                pass
+        peaks = [0]
+        for pid in family(self.process.pid):
+            found = re.search(r"VmHWM:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())
+            peaks.append(int(found.group(1)) * 1024 if found else 0)
         return max(peaks)
 
     def end(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
+        signal_all(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
