@@ -46,6 +46,23 @@ TEST_F(Strategies, TrainOverProcessesWhatOneRankDoesAndTheSameBitsEveryTime) {
   }
 }
 
+TEST_F(Strategies, SaveTheStepOfAllOnASignalToOneRank) {
+  for (const std::string strategy : {"zero1", "zero3"}) {
+    std::vector<std::string> more = under(strategy);
+    more.push_back("train.accumulate=8");  // micro-batches between which a rank could leave
+    Program program(of_ranks(2, strategy, until(4000, more)), folder_.path() / (strategy + ".txt"));
+    ASSERT_TRUE(program.says("step 3/")) << program.output();
+    const auto ranks = processes(3);
+    ASSERT_TRUE(ranks.contains(1)) << program.output();
+    kill(ranks.at(1), SIGTERM);
+    EXPECT_EQ(program.wait(), 3) << program.output();
+    EXPECT_NE(program.output().find("saved step-"), std::string::npos) << program.output();
+    std::vector<std::string> torn;
+    EXPECT_FALSE(model::newest_checkpoint(run_folder(strategy), torn).empty());
+    EXPECT_TRUE(torn.empty());
+  }
+}
+
 TEST_F(Strategies, GoOnFromOneAnothersCheckpointsOnOtherRanks) {
   ASSERT_EQ(train("one", until(12)), 0) << output_;
   const auto go_on = [&](int64_t step, const std::string& strategy) {

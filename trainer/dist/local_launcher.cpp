@@ -107,6 +107,7 @@ int code_of(int status) {
 class HeldSignals {
  public:
   HeldSignals() {
+    ::signal(SIGCHLD, SIG_DFL);  // where it is ignored, children leave no trace
     sigemptyset(&held_);
     sigaddset(&held_, SIGCHLD);
     sigaddset(&held_, SIGTSTP);
@@ -227,8 +228,11 @@ class Attempt {
   void end_the_rest() {
     if (!first_end_ || alive_.empty())
       return;
-    const bool known = board_->failure().has_value();
-    if (Clock::now() - *first_end_ > (known ? kToEnd : kToFindOut))
+    if (!known_since_ && board_->failure())
+      known_since_ = Clock::now();
+    const bool late = known_since_ ? Clock::now() - *known_since_ > kToEnd
+                                   : Clock::now() - *first_end_ > kToFindOut;
+    if (late)
       send(SIGKILL);  // whoever is alive by now is held, or hangs
   }
 
@@ -251,6 +255,7 @@ class Attempt {
   std::optional<Board> board_;
   std::set<int> codes_;
   std::optional<Clock::time_point> first_end_;
+  std::optional<Clock::time_point> known_since_;
   std::string how_;
 };
 

@@ -113,6 +113,9 @@ std::vector<eval::EvalResult> Evaluator::run(const Subject& subject) const {
     const eval::EvalResult result =
         eval::evaluate(subject.decoder, text.ids, options, reference_of(subject));
     results.push_back(result);
+    nlohmann::ordered_json samples;
+    if (results.size() == 1)
+      on_rank_0(*session_.world, [&] { samples = continuations(subject.decoder); });
     if (session_.world->rank() != 0)
       continue;
     nlohmann::ordered_json extra = {{"cell", subject.cell},
@@ -122,7 +125,7 @@ std::vector<eval::EvalResult> Evaluator::run(const Subject& subject) const {
                                     {"conditions", conditions_[results.size() - 1]},
                                     {"bits_per_weight", subject.bits}};
     if (results.size() == 1)
-      extra["samples"] = continuations(subject.decoder);
+      extra["samples"] = samples;
     io::write_atomically(file_of(subject.cell, text), eval::to_json(result, extra).dump(2) + "\n");
   }
   return results;

@@ -37,7 +37,7 @@ std::vector<std::pair<size_t, quant::NamedTensor>> moved(const Slot& slot) {
   std::vector<std::pair<size_t, quant::NamedTensor>> result;
   const std::vector<quant::NamedTensor> learned = slot.quantizer->parameters();
   for (size_t i = 0; i < learned.size(); ++i)
-    if (!slot.held || learned[i].name == kScale)
+    if (!(slot.held || slot.holds_codes) || learned[i].name == kScale)
       result.emplace_back(i, learned[i]);
   return result;
 }

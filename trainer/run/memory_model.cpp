@@ -101,9 +101,7 @@ void add_state(const Workload& work, const Share& share, MemoryEstimate& m) {
   m.moments = 2 * kFp32 * all.moved * part(1);
   m.quantizers = all.quantizers * part(1);
   m.average = s.train.ema > 0 ? kFp32 * all.moved * part(1) : 0;
-  // Sums of a rank's own rows lie beside whole gradients, or in place of them.
-  const double own = stage == 0 || share.ranks == 1 ? 0 : 1.0 / static_cast<double>(share.ranks);
-  m.gradients = kFp32 * all.trained * (stage >= 2 && share.ranks > 1 ? own : 1 + own);
+  m.gradients = kFp32 * all.trained * part(2);
   m.compute = parameter_bytes(all, s.model.dtype) * part(3);
   const bool sharded = s.dist.teacher == "sharded";
   m.teacher = parameter_bytes(sum_of(work.teacher_parts), s.teacher.dtype) /

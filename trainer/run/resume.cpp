@@ -196,12 +196,6 @@ Run::Run(const recipes::Recipe& recipe, Session& loaded, const RunFolder& place,
       saver(place.path(), *loaded.world),
       lone_saver(place.path(), *alone) {}
 
-bool Run::holds_all() const {
-  const std::vector<Slot>& slots = session.student->slots();
-  return std::all_of(
-      slots.begin(), slots.end(), [](const Slot& slot) { return slot.rows.whole(); });
-}
-
 void require_folder(const recipes::Recipe& recipe, const RunFolder& folder, bool resuming) {
   const bool used = fs::exists(folder.log()) || !model::checkpoints_of_run(folder.path()).empty();
   if (!resuming && used)
@@ -347,7 +341,8 @@ void save_alone(Run& run) {
 void save_behind(Run& run) {
   if (!run.session.settings.train.checkpoint_async)
     return save(run);
-  begin_saving(run, saver_of_stage(run), /*copy=*/true);
+  if (run.saver.under_way() != checkpoint_name(run.state))
+    begin_saving(run, run.saver, /*copy=*/true);
 }
 
 void look_after_saving(Run& run, bool wait) {

@@ -49,9 +49,6 @@ struct Run {
   /// True on the rank that writes the run's folder.
   bool leads() const { return world().rank() == 0; }
 
-  /// True where this rank has the whole student: always, unless it is sharded.
-  bool holds_all() const;
-
   Session& session;
   const RunFolder& folder;
   Progress& progress;

@@ -110,6 +110,10 @@ void Saver::begin(model::Manifest header, std::vector<Part> parts, const Keep& k
       });
 }
 
+std::string Saver::under_way() const {
+  return job_ ? job_->target.filename().string() : "";
+}
+
 std::string Saver::carry_on(bool wait) {
   while (job_) {
     std::optional<std::vector<std::string>> said;

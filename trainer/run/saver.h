@@ -31,6 +31,9 @@ class Saver {
   /// @param copy    take a copy of the tensors in host memory, so that they may change
   void begin(model::Manifest header, std::vector<Part> parts, const Keep& keep, bool copy);
 
+  /// Name of the checkpoint that is being written; empty: none.
+  std::string under_way() const;
+
   /// Carries on with what is under way, as far as all ranks have come; collective.
   /// @param wait  to the end
   /// @return      name of the checkpoint that has come to its end; empty: none

@@ -97,6 +97,8 @@ void Sharing::leave(int64_t part) {
 
 void Sharing::finish() {
   gradients_->finish();
+  if (weights_)
+    weights_->settle();
 }
 
 void Sharing::sum(std::vector<double>& values) const {

@@ -41,7 +41,7 @@ class Sharing final : public model::PartGate {
   bool sharded() const { return sharded_; }
 
   /// True where every micro-batch is a meeting of all ranks, which none may leave.
-  bool meets_in_micro_batches() const { return every_ || teacher_ != nullptr; }
+  bool meets_in_micro_batches() const { return sharded_ || teacher_ != nullptr; }
 
   // ---- a step, in this order
   void start();

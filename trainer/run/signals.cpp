@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <csignal>
+#include <ctime>
 #include <unistd.h>
 
 namespace sterna::run {
@@ -10,10 +11,19 @@ namespace {
 volatile std::sig_atomic_t g_signal = 0;
 std::atomic<bool> g_relayed = false;
 
+// A stop of a whole group of processes reaches a rank twice, directly and through its launcher.
+constexpr time_t kSameSignal = 2;  // seconds
+volatile time_t g_noted_at = 0;
+
 void note(int signal) {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  if (g_signal == signal && now.tv_sec - g_noted_at < kSameSignal)
+    return;
   if (g_signal != 0)
     _exit(128 + signal);  // the second one: whoever sends it has waited long enough
   g_signal = signal;
+  g_noted_at = now.tv_sec;
 }
 
 struct sigaction g_before[2];

@@ -131,9 +131,9 @@ void train_blocks(Run& run) {
                       " is NaN or Inf; lower blockwise.lr and blockwise.lr_quant, or set "
                       "model.dtype=fp32");
     write_block(run, block);
-    look_after_saving(run, /*wait=*/false);
+    // A block takes minutes: it must not wait for the next one to have its name.
     if (config.checkpoint_every > 0 && s.block % config.checkpoint_every == 0 && s.block < blocks)
-      save_behind(run);
+      save(run);
   }
 }
 
@@ -216,8 +216,10 @@ void blockwise(Run& run) {
       s.stage = "train";
       save_alone(run);
     });
-    if (!run.leads())
-      take_over_blocks(run);
+    together(run.world(), [&] {
+      if (!run.leads())
+        take_over_blocks(run);
+    });
   }
   s.stage = "train";
   const bool due = settings.blockwise_wanted() && settings.eval.after && s.step == 0;
@@ -258,6 +260,7 @@ void end_to_end(Run& run) {
     measure_teacher(run);
     if (const int64_t end = session.objective->intervention().steps(); s.step < end)
       run.progress.line("teacher intervention up to step " + std::to_string(end));
+    run.world().barrier();  // what came before may have taken one rank longer than another
     // The first look is for a resumed run, which may have been stopped in the midst of it.
     while (s.step < settings.train.steps) {
       if (s.step > 0)

@@ -125,6 +125,7 @@ void Student::hold_codes() {
   for (Slot& slot : slots_) {
     slot.trains_master = false;
     slot.stale = true;
+    slot.holds_codes = slot.quantizer != nullptr;
     if (slot.quantizer && !slot.absent())
       run::hold_codes(slot);
   }

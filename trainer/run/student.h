@@ -47,6 +47,7 @@ struct Slot {
   quant::SoftQuantizer* soft = nullptr;
   /// After hold_codes(): codes and zero points that stay; the master follows the scales.
   std::optional<quant::Encoded> held{};
+  bool holds_codes = false;  ///< likewise; also where no row is this rank's and nothing is held
 
   bool trained() const { return trains_master || trains_quantizer; }
   bool absent() const { return rows.count() == 0 && rows.total > 0; }

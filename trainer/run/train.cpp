@@ -21,11 +21,11 @@ namespace {
 namespace fs = std::filesystem;
 
 /// What an error must not take along. A step changes weights at its very end, where nothing is left
-/// for the user to mend; a block of the block-wise stage all along. Other ranks may be elsewhere,
-/// so that only one that holds everything can save it.
+/// for the user to mend; a block of the block-wise stage all along. Of several ranks the others are
+/// elsewhere by then, or ending the job.
 void save_what_is_complete(Run& run) noexcept {
   try {
-    if (run.state.stage == "train" && run.state.step > 0 && run.holds_all())
+    if (run.state.stage == "train" && run.state.step > 0 && run.session.world->size() == 1)
       save_alone(run);
   } catch (const std::exception& error) {
     run.progress.line(std::string("could not be saved: ") + error.what());
@@ -157,10 +157,11 @@ void announce(Run& run) {
 }
 
 /// Ranks that were not started alike would wait for each other, or train something else.
-void require_same_start(const recipes::Recipe& recipe, dist::World& world) {
+void require_same_start(const recipes::Recipe& recipe, bool resume, dist::World& world) {
   std::map<std::string, std::string> facts = {{"the program", code_version()}};
   for (const recipes::Difference& each : recipes::Recipe().diff(recipe))
     facts[each.key] = each.after;
+  facts["--resume"] = resume ? "given" : "not given";
   require_agreement(world, facts);
 }
 
@@ -174,7 +175,7 @@ void require_same_files(const Session& session) {
 /// A launcher that starts all ranks anew does not say --resume.
 bool is_resumed(const TrainOptions& options, const fs::path& place, dist::World& world) {
   return options.resume ||
-         (options.restarted && as_rank_0(world, [&] { return fs::exists(place / "recipe.toml"); }));
+         as_rank_0(world, [&] { return options.restarted && fs::exists(place / "recipe.toml"); });
 }
 
 /// The stages, from loading the models to the last checkpoint.
@@ -198,7 +199,7 @@ TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
   const std::shared_ptr<dist::World> world = options.world ? options.world : dist::make_single();
   if (world->size() > 1) {
     read_all_sections(recipe);
-    require_same_start(recipe, *world);
+    require_same_start(recipe, options.resume, *world);
   }
   std::unique_ptr<Session> session = open_together(recipe, world);
   const fs::path place = place_of_run(recipe, session->settings.run);

@@ -130,6 +130,16 @@ void WeightShards::turn(bool back) {
   fetch(parts - 3);
 }
 
+void WeightShards::settle() {
+  for (Part& part : parts_) {
+    if (!part.work)
+      continue;
+    part.work->wait();
+    part.work.reset();
+    part.sent = part.gathered = Tensor();
+  }
+}
+
 void WeightShards::hold_all() {
   if (all_)
     return;

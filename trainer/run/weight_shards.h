@@ -41,6 +41,9 @@ class WeightShards final : public model::PartGate {
   /// Which way the parts are entered from now on; backward begins with the last block.
   void turn(bool back);
 
+  /// Gives up what was fetched ahead and not entered; rows may be written then.
+  void settle();
+
   /// All parts at once, for whoever looks at the model, until let_go().
   void hold_all();
   void let_go();
