@@ -67,7 +67,7 @@ struct Run {
   std::unique_ptr<io::TensorboardWriter> board;  ///< likewise
 };
 
-// ---- resume.cpp: where a run starts, and what it leaves behind to start from
+// ---- resume.cpp: where a run starts
 
 /// Refuses a folder that cannot be begun in, or resumed from; before weights are read.
 /// A run to resume is there: train() looks before it takes the folder.
@@ -102,6 +102,8 @@ void begin_ranges(Run& run);
 /// forgets what belonged to those before.
 /// @param init  as for Student::replace_quantizers()
 void change_plan(Run& run, int64_t step, bool init);
+
+// ---- saving.cpp: what it leaves behind to start from
 
 /// Writes a checkpoint of where the run stands, unless it is there, and drops those not kept. Every
 /// rank calls it and writes what it holds; all that is under way is complete afterwards. The

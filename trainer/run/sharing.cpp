@@ -22,11 +22,7 @@ std::shared_ptr<WeightShards> shards_of(Student& student, dist::World& world, bo
 }  // namespace
 
 Sharing::Sharing(Student& student, dist::World& world, const DistConfig& config)
-    : student_(student),
-      world_(world),
-      config_(config),
-      sharded_(config.strategy != "ddp"),
-      every_(sharded_ && config.strategy != "zero1") {
+    : student_(student), world_(world), config_(config), sharded_(config.strategy != "ddp") {
   if (sharded_) {
     weights_ = shards_of(student, world, /*frees=*/config.strategy == "zero3");
     student.share(weights_);

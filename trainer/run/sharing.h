@@ -67,7 +67,6 @@ class Sharing final : public model::PartGate {
   dist::World& world_;
   DistConfig config_;
   bool sharded_;
-  bool every_;
   std::shared_ptr<WeightShards> weights_;  // null where nothing is sharded
   std::shared_ptr<WeightShards> teacher_;  // null where it is replicated
   model::Decoder* taught_by_ = nullptr;
