@@ -15,14 +15,12 @@
 namespace sterna::cli {
 namespace {
 
-/// Columns of the terminal on standard output; 0 where it is none.
+/// Columns of the terminal on standard output; 0 where it is none, or does not say: mpirun gives
+/// its tasks one that nobody looks at.
 int64_t terminal_columns() {
-  constexpr int64_t kUsual = 80;
-  if (isatty(STDOUT_FILENO) != 1)
-    return 0;
   winsize size{};
-  const bool told = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-  return told ? size.ws_col : kUsual;
+  const bool told = isatty(STDOUT_FILENO) == 1 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0;
+  return told ? size.ws_col : 0;
 }
 
 constexpr int64_t kMostRanks = 1024;
