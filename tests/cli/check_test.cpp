@@ -101,6 +101,16 @@ TEST_F(Check, PrintsWhatOfAPairCarriesLossAndWhereDocumentsEnd) {
   EXPECT_TRUE(prints("[[the fox?]] jumps\n=====\n[[a fox?]] jumps")) << out_;
 }
 
+TEST_F(Check, SaysWhatEachOfSoManyRanksGetsAndRefusesWhatDoesNotDivide) {
+  ASSERT_EQ(check({"--world", "2", "train.batch=4", "train.accumulate=2"}), kDone) << err_;
+  EXPECT_TRUE(
+      prints("ranks: 8 samples a step (the global batch): on each of 2 ranks 1 micro-batch of 4"))
+      << out_;
+  EXPECT_EQ(check({"--world", "3", "train.batch=4", "train.accumulate=2"}), kUserError);
+  EXPECT_NE(err_.find("take train.accumulate=3, or 1, 2, 4 or 8 ranks"), std::string::npos)
+      << err_;
+}
+
 TEST_F(Check, OverridesReachTheTable) {
   ASSERT_EQ(check({"quant.weight=twn", "quant.rule.0.weight={name='minmax_asym',bits=2,group=48}"}),
             kDone)

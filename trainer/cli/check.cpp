@@ -12,6 +12,7 @@
 namespace sterna::cli {
 namespace {
 
+constexpr int64_t kMostRanksChecked = 65536;
 constexpr int64_t kMostSamples = 1000;
 
 std::vector<PlannedMatrix> matrices_of(const model::DecoderConfig& config) {
@@ -86,8 +87,10 @@ void fill_inputs(const quant::ActPlan& plan, std::vector<PlannedMatrix>& matrice
 
 int run_check(const Invocation& typed, Streams streams) {
   const int64_t wanted = typed.integer("samples", 0, {0, kMostSamples});
+  const int64_t ranks = typed.integer("world", 1, {1, kMostRanksChecked});
   recipes::Recipe recipe = open_recipe(typed);
   const run::Session session = run::open_session(recipe);
+  run::require_ranks(session, ranks);
   for (const std::string& remark : session.remarks)
     streams.err << remark << "\n";
   std::vector<PlannedMatrix> matrices = matrices_of(session.source.config);
@@ -109,7 +112,7 @@ int run_check(const Invocation& typed, Streams streams) {
   streams.out << "\ndata: " << samples.tokens() << " tokens, " << samples.size() << " samples of "
               << (s.train.steps > 0 ? s.train.seq_len : s.blockwise_seq_len()) << "\n";
   if (s.train.steps > 0)
-    streams.out << "ranks: " << run::ranks_text(s.train, session.world->size()) << "\n";
+    streams.out << "ranks: " << run::ranks_text(s.train, ranks) << "\n";
   print_samples(samples, *session.tokenizer, wanted, streams.out);
   return kDone;
 }
@@ -126,8 +129,8 @@ Command check_command() {
       "how much data there is. Finds the mistakes that training would find.";
   command.example = "check recipes/quickstart.toml --samples 2";
   command.recipes = {1, 8};
-  command.flags = {
-      {"samples", "N", "also prints the first N training samples and their loss mask"}};
+  command.flags = {{"samples", "N", "also prints the first N training samples and their loss mask"},
+                   {"world", "N", "ranks that are to share a step; default 1"}};
   command.run = run_check;
   return command;
 }
