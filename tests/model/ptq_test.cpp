@@ -84,6 +84,27 @@ TEST_F(Gptq, MissesTheHiddenStatesLessThanRoundingToNearest) {
   }
 }
 
+TEST_F(Gptq, NamesTheMatrixForWhichTheTextIsTooShort) {
+  Decoder decoder = load();
+  Rounding rounding;
+  rounding.quantizer_of = [&](const std::string& name) {
+    for (const quant::Linear* linear : decoder.linears())
+      if (linear->name + ".weight" == name && name.find("layers.1.mlp.down_proj") != name.npos)
+        return quantizer(linear->name, linear->weight);
+    return std::unique_ptr<quant::Quantizer>();
+  };
+  rounding.done = [](const std::string&, const quant::Encoded&) {};
+  quant::GptqOrder order;
+  order.damp = 1e-300;
+  try {
+    round_by_gptq(decoder, tokens_.narrow(0, 0, 1).narrow(1, 0, 2), rounding, order);
+    ADD_FAILURE() << "two tokens are enough for all directions";
+  } catch (const recipes::UserError& error) {
+    EXPECT_EQ(std::string(error.what()).find("model.layers.1.mlp.down_proj.weight: GPTQ"), 0)
+        << error.what();
+  }
+}
+
 TEST_F(Gptq, RefusesALayerThatStillHasAnAdapter) {
   Decoder decoder = load();
   Rounding rounding;

@@ -49,6 +49,18 @@ std::vector<Measured> attach(Decoder& decoder, int64_t layer, const Rounding& ro
   return result;
 }
 
+quant::Encoded rounded(const Measured& m, const quant::GptqOrder& order) {
+  try {
+    return quant::gptq(m.linear->weight,
+                       m.quantizer->encode(m.linear->weight),
+                       m.quantizer->max_levels(),
+                       m.inputs->sum(),
+                       order);
+  } catch (const recipes::UserError& error) {
+    throw recipes::UserError(m.linear->name + ".weight: " + error.what());
+  }
+}
+
 }  // namespace
 
 void round_by_gptq(Decoder& decoder,
@@ -69,11 +81,7 @@ void round_by_gptq(Decoder& decoder,
       through(layer, sample);
     for (const Measured& m : matrices) {
       m.linear->adapter = nullptr;
-      const quant::Encoded encoded = quant::gptq(m.linear->weight,
-                                                 m.quantizer->encode(m.linear->weight),
-                                                 m.quantizer->max_levels(),
-                                                 m.inputs->sum(),
-                                                 order);
+      const quant::Encoded encoded = rounded(m, order);
       quant::decode_into(encoded, m.linear->weight);
       rounding.done(m.linear->name + ".weight", encoded);
     }
