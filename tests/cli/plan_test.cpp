@@ -1,6 +1,6 @@
 // `sterna plan`: what is printed and written, and mistakes.
 #include "tests/cli/verbs.h"
-#include "tests/run/planning_fixture.h"
+#include "tests/plan/planning_fixture.h"
 #include "tests/support/memory.h"
 
 namespace sterna::cli {

@@ -29,7 +29,8 @@ const std::map<std::string, int> kRank = {
     {"trainer/export", 35},
     {"trainer/eval", 36},
     {"trainer/run", 37},
-    {"trainer/cli", 38},
+    {"trainer/plan", 38},
+    {"trainer/cli", 39},
     {"tests", 40},
 };
 const std::set<std::string> kTorchFree = {

@@ -12,8 +12,8 @@
 #include "trainer/data/samples.h"
 #include "trainer/export/format.h"
 #include "trainer/model/ptq.h"
+#include "trainer/plan/machine.h"
 #include "trainer/run/config.h"
-#include "trainer/run/machine.h"
 #include "trainer/run/ranges.h"
 
 namespace sterna::cli {
@@ -48,7 +48,7 @@ class Sections : public recipes::Components {
                    "format", exporter::formats(), "", "nothing is written where none is named")}});
     add_entry({"machine",
                "what `sterna plan` computes for; --gpu FILE.toml reads it from a file",
-               list_fields<run::Machine>()});
+               list_fields<plan::Machine>()});
     add_entry({"ptq", "how `sterna quantize` rounds", list_fields<model::PtqConfig>()});
     add_entry(quant::adapter_section());
     add_entry(run::range_section());

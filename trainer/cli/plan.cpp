@@ -6,8 +6,8 @@
 #include "recipes/blame.h"
 #include "recipes/suggest.h"
 #include "trainer/cli/command.h"
-#include "trainer/cli/plan_report.h"
 #include "trainer/io/atomic_file.h"
+#include "trainer/plan/report.h"
 
 namespace sterna::cli {
 namespace {
@@ -18,7 +18,7 @@ constexpr int64_t kMostRanks = int64_t{1} << 20;
 
 std::string known_machines() {
   std::string names;
-  for (const std::string& name : run::machine_names())
+  for (const std::string& name : plan::machine_names())
     names += name + ", ";
   return names + "or a file that ends in .toml";
 }
@@ -31,7 +31,7 @@ Invocation with_machine(const Invocation& typed) {
   if (gpu.empty())
     return all;
   if (!gpu.ends_with(".toml")) {
-    const std::vector<std::string> names = run::machine_names();
+    const std::vector<std::string> names = plan::machine_names();
     if (std::find(names.begin(), names.end(), gpu) == names.end())
       throw UserError("--gpu: no machine '" + gpu + "'" + recipes::did_you_mean(gpu, names) +
                       "; expected " + known_machines());
@@ -74,14 +74,14 @@ void write_report(const Invocation& typed, const nlohmann::ordered_json& json) {
 }
 
 int simulate(const Invocation& typed,
-             const run::Workload& work,
-             const run::Machine& machine,
+             const plan::Workload& work,
+             const plan::Machine& machine,
              Streams streams) {
   const Sizes sizes = sizes_of(typed.text("simulate"));
   const auto points =
-      run::weak_scaling(work, run::share_among(work, sizes.first), sizes.last, machine);
-  print_scaling(points, work, machine, streams.out);
-  write_report(typed, to_json(points, work, machine));
+      plan::weak_scaling(work, plan::share_among(work, sizes.first), sizes.last, machine);
+  plan::print_scaling(points, work, machine, streams.out);
+  write_report(typed, plan::to_json(points, work, machine));
   return kDone;
 }
 
@@ -92,22 +92,22 @@ int run_plan(const Invocation& typed, Streams streams) {
         "--world and --simulate: give one of them; --simulate A..B begins with A ranks");
   recipes::Recipe recipe = open_recipe(with_machine(typed));
   const run::Session session = run::open_shapes(recipe);
-  const run::Machine machine = run::read_machine(recipe.section("machine"));
-  const run::Workload work = run::workload_of(session);
+  const plan::Machine machine = plan::read_machine(recipe.section("machine"));
+  const plan::Workload work = plan::workload_of(session);
   if (work.settings.train.steps == 0)
     recipe.section("train").fail("steps",
                                  "the end-to-end stage is what is planned, and it has no steps");
   if (typed.has("simulate"))
     return recipes::at_its_key(recipe, [&] { return simulate(typed, work, machine, streams); });
-  PlanReport report{work, machine, {}, {}, {}, {}};
-  report.planned = recipes::at_its_key(recipe, [&] { return run::planned(work, ranks, machine); });
-  report.strategies = run::every_strategy(work, ranks, machine);
+  plan::PlanReport report{work, machine, {}, {}, {}, {}};
+  report.planned = recipes::at_its_key(recipe, [&] { return plan::planned(work, ranks, machine); });
+  report.strategies = plan::every_strategy(work, ranks, machine);
   if (!report.fits()) {
-    report.single = run::single_remedies(work, ranks, machine);
-    report.together = run::remedies_until_it_fits(work, ranks, machine);
+    report.single = plan::single_remedies(work, ranks, machine);
+    report.together = plan::remedies_until_it_fits(work, ranks, machine);
   }
-  print_report(report, streams.out);
-  write_report(typed, to_json(report));
+  plan::print_report(report, streams.out);
+  write_report(typed, plan::to_json(report));
   return kDone;
 }
 

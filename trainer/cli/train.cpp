@@ -9,7 +9,7 @@
 #include "trainer/cli/threads.h"
 #include "trainer/dist/group.h"
 #include "trainer/dist/local_launcher.h"
-#include "trainer/run/estimate.h"
+#include "trainer/plan/estimate.h"
 #include "trainer/run/signals.h"
 
 namespace sterna::cli {
@@ -42,6 +42,7 @@ int train_alone(const Invocation& typed, const dist::Launch& launch, Streams str
   recipes::Recipe recipe = named_recipe(typed);
   run::TrainOptions options{typed.has("resume"), terminal_columns(), streams.out};
   options.restarted = launch.restarts > 0;
+  options.estimate = plan::estimate;
   return code_of(run::train(recipe, options));
 }
 
@@ -59,6 +60,7 @@ int train_in_group(const Invocation& typed,
       typed.has("resume"), launch.rank == 0 ? terminal_columns() : 0, talk.out()};
   options.world = world;
   options.restarted = launch.restarts > 0;
+  options.estimate = plan::estimate;
   options.at_folder = [&](const std::filesystem::path& folder) {
     talk.keep_in(folder / "logs" / ("rank-" + std::to_string(launch.rank) + ".log"));
   };
@@ -84,7 +86,7 @@ int train_as_rank(const Invocation& typed, const dist::Launch& launch, Streams s
     group.fail(kUserError,
                std::string(error.what()) + "; is the path writable, and is there space?");
   } catch (const std::bad_alloc&) {
-    group.fail(kOurFault, std::string("out of memory. ") + run::kMemoryKnobs);
+    group.fail(kOurFault, std::string("out of memory. ") + plan::kMemoryKnobs);
   } catch (const c10::Error& error) {
     group.fail(kOurFault, error.what_without_backtrace());
   } catch (const std::exception& error) {
@@ -143,7 +145,7 @@ Command train_command() {
                    {"max-restarts",
                     "K",
                     "with --nproc: begin anew from the newest checkpoint, at most K times"}};
-  command.memory_hint = run::kMemoryKnobs;
+  command.memory_hint = plan::kMemoryKnobs;
   command.run = run_train;
   return command;
 }

@@ -9,7 +9,6 @@
 
 #include "trainer/run/bits.h"
 #include "trainer/run/code_version.h"
-#include "trainer/run/estimate.h"
 #include "trainer/run/rank_checks.h"
 #include "trainer/run/run.h"
 #include "trainer/run/signals.h"
@@ -116,6 +115,7 @@ bool taught_ahead(Session& session, Progress& progress) {
 struct Audience {
   dist::World& world;
   Progress& progress;
+  const TrainOptions& options;
 };
 
 /// @return  false where a signal came before all was delivered
@@ -123,7 +123,7 @@ bool deliver_run(recipes::Recipe& recipe,
                  const RunFolder& folder,
                  const fs::path& checkpoint,
                  const Audience& audience) {
-  auto& [world, progress] = audience;
+  auto& [world, progress, options] = audience;
   try {
     on_rank_0(world, [&] { finish(recipe, folder, checkpoint, progress); });
     return true;
@@ -146,14 +146,15 @@ void require_resumable(const fs::path& place, bool resuming) {
     throw recipes::UserError(place.string() + ": no run to resume (no recipe.toml)");
 }
 
-void announce(Run& run) {
+void announce(Run& run, const TrainOptions& options) {
   for (const std::string& remark : run.session.remarks)
     run.progress.line(remark);
   const Session& session = run.session;
   if (session.settings.train.steps > 0)
     run.progress.line(ranks_text(session.settings.train, session.world->size()));
-  for (const std::string& line : estimate(run.session))
-    run.progress.line(line);
+  if (options.estimate)
+    for (const std::string& line : options.estimate(session))
+      run.progress.line(line);
 }
 
 /// Ranks that were not started alike would wait for each other, or train something else.
@@ -189,7 +190,7 @@ fs::path train_models(const recipes::Recipe& recipe,
   require_same_files(session);
   Run run(recipe, session, folder, audience.progress);
   resuming ? resume(run) : begin(run);
-  announce(run);
+  announce(run, audience.options);
   return train_stages(run) ? run.checkpoint() : fs::path();
 }
 
@@ -211,7 +212,7 @@ TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
   if (options.at_folder)
     options.at_folder(folder.path());
   Progress progress(options.out, options.columns);
-  const Audience audience{*world, progress};
+  const Audience audience{*world, progress, options};
   const SignalWatch watch;
   if (!chose_bits(recipe, session, {folder, resuming, progress}))
     return {/*stopped_early=*/true, folder.path()};

@@ -4,11 +4,15 @@
 #include <functional>
 #include <memory>
 #include <ostream>
+#include <string>
+#include <vector>
 
 #include "recipes/recipe.h"
 #include "trainer/dist/world.h"
 
 namespace sterna::run {
+
+struct Session;
 
 struct TrainOptions {
   bool resume = false;
@@ -19,6 +23,8 @@ struct TrainOptions {
   bool restarted = false;
   /// Told the run's folder as soon as there is one.
   std::function<void(const std::filesystem::path&)> at_folder = {};
+  /// Lines about what the run will need, told when its models are loaded.
+  std::function<std::vector<std::string>(const Session&)> estimate = {};
 };
 
 struct TrainEnd {

@@ -1,18 +1,18 @@
-#include "trainer/run/step_time.h"
+#include "trainer/plan/step_time.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "trainer/run/memory_model.h"
+#include "trainer/plan/memory_model.h"
 #include "trainer/run/step_log.h"
 
-namespace sterna::run {
+namespace sterna::plan {
 namespace {
 
 /// Multiply-adds of one token in each part's forward pass; the head counts as the last part.
 std::vector<double> multiplies(const model::DecoderConfig& c, int64_t seq_len) {
   const auto vocab = static_cast<double>(c.vocab * c.embedding_width());
-  const double all = step_flops(c, nullptr, seq_len).student / 6;
+  const double all = run::step_flops(c, nullptr, seq_len).student / 6;
   std::vector<double> parts(static_cast<size_t>(c.layers) + 2,
                             (all - vocab) / static_cast<double>(c.layers));
   parts.front() = 0;
@@ -188,4 +188,4 @@ StepTime step_time(const Workload& work, const Share& share, const Machine& mach
   return Replay(work, share, machine).run();
 }
 
-}  // namespace sterna::run
+}  // namespace sterna::plan

@@ -1,4 +1,4 @@
-#include "trainer/run/estimate.h"
+#include "trainer/plan/estimate.h"
 
 #include <fstream>
 
@@ -6,7 +6,7 @@
 #include "trainer/run/log.h"
 #include "trainer/run/step_log.h"
 
-namespace sterna::run {
+namespace sterna::plan {
 namespace {
 
 // A process that has loaded LibTorch and done nothing.
@@ -15,10 +15,10 @@ constexpr double kProgram = 200 * kMiB;
 double measured_flops(const model::DecoderConfig& c, const std::string& dtype) {
   const at::NoGradGuard no_grad;
   const int64_t rows = 512;
-  const Tensor x = at::rand({rows, c.width}).to(quant::parse_dtype(dtype));
-  const Tensor w = at::rand({c.inner, c.width}).to(quant::parse_dtype(dtype));
+  const at::Tensor x = at::rand({rows, c.width}).to(quant::parse_dtype(dtype));
+  const at::Tensor w = at::rand({c.inner, c.width}).to(quant::parse_dtype(dtype));
   at::linear(x, w);
-  Stopwatch watch;
+  run::Stopwatch watch;
   int64_t runs = 0;
   while (watch.seconds() < 0.1 && runs < 1000) {
     at::linear(x, w);
@@ -31,8 +31,8 @@ double measured_flops(const model::DecoderConfig& c, const std::string& dtype) {
 // take the rest.
 constexpr double kShareOfProduct = 0.55;
 
-double blockwise_flops(const Settings& s, const model::DecoderConfig& c) {
-  const double per_token = step_flops(c, nullptr, s.blockwise_seq_len()).student / 6 -
+double blockwise_flops(const run::Settings& s, const model::DecoderConfig& c) {
+  const double per_token = run::step_flops(c, nullptr, s.blockwise_seq_len()).student / 6 -
                            static_cast<double>(c.vocab * c.width);
   const auto tokens = static_cast<double>(s.blockwise.samples * s.blockwise_seq_len());
   // Two forward passes move the streams, each epoch adds forward and backward.
@@ -40,7 +40,7 @@ double blockwise_flops(const Settings& s, const model::DecoderConfig& c) {
 }
 
 std::string gib(double bytes) {
-  return short_number(bytes / kGiB, 3) + " GiB";
+  return run::short_number(bytes / kGiB, 3) + " GiB";
 }
 
 /// What most runs have none of.
@@ -59,11 +59,11 @@ std::string others_text(const MemoryEstimate& m) {
 
 }  // namespace
 
-MemoryEstimate estimate_memory(const Session& session) {
+MemoryEstimate estimate_memory(const run::Session& session) {
   const Workload work = workload_of(session);
   const int64_t ranks = session.world->size();
   const int64_t samples = (work.samples() + ranks - 1) / ranks;
-  const Settings& s = session.settings;
+  const run::Settings& s = session.settings;
   MemoryEstimate m =
       estimate_memory(work, {ranks, samples, std::min(s.train.batch, samples)}, kProgram);
   const bool amid = s.train.checkpoint_every > 0 || (s.eval.every > 0 && s.train.keep_best);
@@ -78,7 +78,7 @@ double memory_room() {
   for (std::string line; std::getline(info, line);)
     if (line.starts_with("MemAvailable:"))
       available = 1024 * std::stod(line.substr(13));
-  return available + kMiB * process_memory().now;
+  return available + kMiB * run::process_memory().now;
 }
 
 std::string memory_warning(double needed, double room) {
@@ -88,8 +88,8 @@ std::string memory_warning(double needed, double room) {
   return text.append(" of memory can be had. ").append(kMemoryKnobs);
 }
 
-std::vector<std::string> estimate(Session& session) {
-  const Settings& s = session.settings;
+std::vector<std::string> estimate(const run::Session& session) {
+  const run::Settings& s = session.settings;
   const model::DecoderConfig& c = session.source.config;
   const MemoryEstimate m = estimate_memory(session);
   std::vector<std::string> lines;
@@ -104,20 +104,20 @@ std::vector<std::string> estimate(Session& session) {
   const double speed = kShareOfProduct * measured_flops(c, s.model.dtype);
   std::string time = "time about";
   if (s.blockwise_wanted())
-    time += " " + clock_text(blockwise_flops(s, c) / speed) + " block-wise";
+    time += " " + run::clock_text(blockwise_flops(s, c) / speed) + " block-wise";
   if (s.train.steps > 0) {
     const bool teaches = session.objective->needs_teacher() && session.teacher;
-    const StepFlops flops =
-        step_flops(c, teaches ? &session.teacher->config() : nullptr, s.train.seq_len);
+    const run::StepFlops flops =
+        run::step_flops(c, teaches ? &session.teacher->config() : nullptr, s.train.seq_len);
     const auto tokens = static_cast<double>(s.train.batch * s.train.accumulate * s.train.seq_len);
     const double recompute = s.train.recompute ? flops.student / 3 : 0;
     const double step = tokens * (flops.student + flops.teacher + recompute) / speed;
     time += (s.blockwise_wanted() ? " +" : "") + std::string(" ") + std::to_string(s.train.steps) +
-            " steps of " + short_number(step, 3) +
-            " s = " + clock_text(step * static_cast<double>(s.train.steps));
+            " steps of " + run::short_number(step, 3) +
+            " s = " + run::clock_text(step * static_cast<double>(s.train.steps));
   }
   lines.push_back(time + ", evaluation not counted (matrix product measured at " +
-                  short_number(speed / kShareOfProduct / 1e9, 3) + " GFLOP/s)");
+                  run::short_number(speed / kShareOfProduct / 1e9, 3) + " GFLOP/s)");
   return lines;
 }
 
@@ -127,4 +127,4 @@ const char* const kMemoryKnobs =
     "model.dtype=bf16, train.freeze with embeddings, and blockwise.samples lower for the "
     "block-wise stage.";
 
-}  // namespace sterna::run
+}  // namespace sterna::plan

@@ -1,13 +1,13 @@
 // `sterna plan` as JSON, and the figures that its text shares with it.
 #include <nlohmann/json.hpp>
 
-#include "trainer/cli/plan_figures.h"
+#include "trainer/plan/figures.h"
 
-namespace sterna::cli {
+namespace sterna::plan {
 
 using nlohmann::ordered_json;
 
-std::vector<std::pair<std::string, double>> parts_of(const run::MemoryEstimate& m) {
+std::vector<std::pair<std::string, double>> parts_of(const MemoryEstimate& m) {
   return {{"weights", m.compute},
           {"masters", m.masters},
           {"gradients", m.gradients},
@@ -23,7 +23,7 @@ std::vector<std::pair<std::string, double>> parts_of(const run::MemoryEstimate& 
           {"program", m.program}};
 }
 
-run::StepFlops flops_of(const run::Workload& work) {
+run::StepFlops flops_of(const Workload& work) {
   return run::step_flops(
       work.student, work.teacher ? &*work.teacher : nullptr, work.settings.train.seq_len);
 }
@@ -34,15 +34,15 @@ double kd_mfu(const PlanReport& r) {
   return r.planned.tokens_per_second(r.work) * (flops.student + flops.teacher) / peak;
 }
 
-int64_t nodes_of(int64_t ranks, const run::Machine& machine) {
+int64_t nodes_of(int64_t ranks, const Machine& machine) {
   return (ranks + machine.per_node - 1) / machine.per_node;
 }
 
-bool has_room(const run::Planned& planned, const PlanReport& r) {
+bool has_room(const Planned& planned, const PlanReport& r) {
   return planned.memory.total() <= memory_of(r.machine);
 }
 
-double rank_rate(const run::ScalePoint& point, const run::Workload& work, int64_t first) {
+double rank_rate(const ScalePoint& point, const Workload& work, int64_t first) {
   return work.tokens() / static_cast<double>(first) / point.step();
 }
 
@@ -61,14 +61,14 @@ struct JsonFields {
   }
 };
 
-ordered_json json_of(const run::Machine& machine) {
+ordered_json json_of(const Machine& machine) {
   JsonFields fields;
-  run::Machine copy = machine;
+  Machine copy = machine;
   copy.fields(fields);
   return fields.object;
 }
 
-ordered_json json_of(const run::ScalePoint& p) {
+ordered_json json_of(const ScalePoint& p) {
   return {{"student_s", p.time.student},
           {"teacher_s", p.time.teacher},
           {"optimizer_s", p.time.optimizer},
@@ -83,16 +83,16 @@ ordered_json json_of(const run::ScalePoint& p) {
           {"lost", p.failures.lost}};
 }
 
-ordered_json json_of(const run::Remedy& remedy, const PlanReport& r) {
+ordered_json json_of(const Remedy& remedy, const PlanReport& r) {
   return {{"changes", remedy.changes},
           {"memory_bytes", remedy.planned.memory.total()},
           {"tokens_per_s", remedy.planned.tokens_per_second(r.work)},
           {"fits", has_room(remedy.planned, r)}};
 }
 
-ordered_json head_of(const run::Workload& work, const run::Machine& machine) {
+ordered_json head_of(const Workload& work, const Machine& machine) {
   const run::StepFlops flops = flops_of(work);
-  const run::PartSize all = sum_of(work.parts);
+  const PartSize all = sum_of(work.parts);
   return {{"format", 1},
           {"machine", json_of(machine)},
           {"strategy", work.settings.dist.strategy},
@@ -110,7 +110,7 @@ ordered_json head_of(const run::Workload& work, const run::Machine& machine) {
 
 ordered_json to_json(const PlanReport& r) {
   ordered_json json = head_of(r.work, r.machine);
-  const run::Share& share = r.planned.share;
+  const Share& share = r.planned.share;
   json["ranks"] = share.ranks;
   json["samples"] = r.work.samples();
   json["seq_len"] = r.work.settings.train.seq_len;
@@ -133,26 +133,26 @@ ordered_json to_json(const PlanReport& r) {
   json["gpu_hours"] = r.planned.gpu_hours(r.work);
   json["checkpoint_bytes"] = checkpoint_bytes(r.work);
   json["strategies"] = ordered_json::array();
-  for (const run::Sharded& each : r.strategies)
+  for (const Sharded& each : r.strategies)
     json["strategies"].push_back({{"strategy", each.dist.strategy},
                                   {"teacher", each.dist.teacher},
                                   {"memory_bytes", each.planned.memory.total()},
                                   {"tokens_per_s", each.planned.tokens_per_second(r.work)},
                                   {"fits", has_room(each.planned, r)}});
   json["remedies"] = ordered_json::array();
-  for (const run::Remedy& remedy : r.single)
+  for (const Remedy& remedy : r.single)
     json["remedies"].push_back(json_of(remedy, r));
   if (!r.fits())
     json["together"] = json_of(r.together, r);
   return json;
 }
 
-ordered_json to_json(const std::vector<run::ScalePoint>& points,
-                     const run::Workload& work,
-                     const run::Machine& machine) {
+ordered_json to_json(const std::vector<ScalePoint>& points,
+                     const Workload& work,
+                     const Machine& machine) {
   ordered_json json = head_of(work, machine);
   json["points"] = ordered_json::array();
-  for (const run::ScalePoint& p : points) {
+  for (const ScalePoint& p : points) {
     ordered_json point = {{"ranks", p.ranks}, {"nodes", nodes_of(p.ranks, machine)}};
     point.update(json_of(p));
     point["tokens_per_s_a_rank"] = rank_rate(p, work, points.front().ranks);
@@ -163,4 +163,4 @@ ordered_json to_json(const std::vector<run::ScalePoint>& points,
   return json;
 }
 
-}  // namespace sterna::cli
+}  // namespace sterna::plan

@@ -1,8 +1,8 @@
-#include "trainer/run/network.h"
+#include "trainer/plan/network.h"
 
 #include <algorithm>
 
-namespace sterna::run {
+namespace sterna::plan {
 namespace {
 
 constexpr double kGiga = 1e9;
@@ -45,4 +45,4 @@ double seconds_of(Collective what, double bytes, int64_t ranks, const Machine& m
   return what == Collective::kAllReduce ? 2 * once : once;
 }
 
-}  // namespace sterna::run
+}  // namespace sterna::plan

@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
-#include "trainer/run/machine.h"
+#include "trainer/plan/machine.h"
 
-namespace sterna::run {
+namespace sterna::plan {
 
 /// What ranks do together. An all-reduce is a reduce-scatter and an all-gather behind it.
 enum class Collective { kAllReduce, kReduceScatter, kAllGather };
@@ -20,4 +20,4 @@ double bytes_sent(Collective what, double bytes, int64_t ranks);
 /// Ranks beyond `per_node` fill further nodes.
 double seconds_of(Collective what, double bytes, int64_t ranks, const Machine& machine);
 
-}  // namespace sterna::run
+}  // namespace sterna::plan

@@ -1,4 +1,4 @@
-#include "trainer/run/estimate.h"
+#include "trainer/plan/estimate.h"
 
 #include <gtest/gtest.h>
 
@@ -7,13 +7,13 @@
 #include "tests/support/tiny_model.h"
 #include "trainer/run/step.h"
 
-namespace sterna::run {
+namespace sterna::plan {
 namespace {
 
 class Estimate : public testing::Test {
  protected:
   /// Distillation on a model of 3 M weights whose activations outweigh them.
-  Session open(const std::string& more) const {
+  run::Session open(const std::string& more) const {
     tests::TinyModel shape;
     shape.width = 256;
     shape.inner = 512;
@@ -28,25 +28,25 @@ class Estimate : public testing::Test {
             "[train]\nsteps = 2\nseq_len = 128\nbatch = 8\n" +
             more,
         "test");
-    Session session = open_session(recipe);
-    load_models(session);
+    run::Session session = run::open_session(recipe);
+    run::load_models(session);
     return session;
   }
 
   /// @return  what was estimated for the session that made them
   MemoryEstimate two_steps(const std::string& more) const {
-    Session session = open(more);
+    run::Session session = open(more);
     const MemoryEstimate estimate = estimate_memory(session);
     session.student->init_quantizers();
-    const TrainConfig& config = session.settings.train;
-    Optimizer optimizer(config.adam(), config.clip);
-    Step step({*session.student,
-               session.teacher.get(),
-               *session.objective,
-               *session.samples,
-               optimizer,
-               *session.world},
-              config);
+    const run::TrainConfig& config = session.settings.train;
+    run::Optimizer optimizer(config.adam(), config.clip);
+    run::Step step({*session.student,
+                    session.teacher.get(),
+                    *session.objective,
+                    *session.samples,
+                    optimizer,
+                    *session.world},
+                   config);
     for (int64_t i = 0; i < 2; ++i)
       EXPECT_TRUE(step.run(i).outcome.applied);
     return estimate;
@@ -80,7 +80,7 @@ TEST_F(Estimate, CountsTheCopyOfACheckpointThatIsWrittenBehind) {
 }
 
 TEST_F(Estimate, ARunThatDoesNotFitIsToldWhatToChangeInOrder) {
-  Session session = open("");
+  run::Session session = open("");
   for (const std::string& line : estimate(session))
     EXPECT_FALSE(line.starts_with("WARNING")) << line;
   session.settings.train.batch = int64_t{1} << 40;
@@ -112,4 +112,4 @@ TEST(MemoryRoom, IsWhatTheSystemCallsAvailableAndWhatWeHold) {
 }
 
 }  // namespace
-}  // namespace sterna::run
+}  // namespace sterna::plan

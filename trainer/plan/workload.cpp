@@ -1,4 +1,4 @@
-#include "trainer/run/workload.h"
+#include "trainer/plan/workload.h"
 
 #include <numeric>
 
@@ -6,7 +6,7 @@
 #include "trainer/model/plan_fits.h"
 #include "trainer/model/quantizers.h"
 
-namespace sterna::run {
+namespace sterna::plan {
 namespace {
 
 double elements(const std::vector<int64_t>& shape) {
@@ -33,14 +33,15 @@ double sum_elements(const std::vector<quant::NamedTensor>& tensors, const std::s
 /// Which parameters Student trains.
 class Trains {
  public:
-  Trains(const Session& session, model::Decoder& shapes)
+  Trains(const run::Session& session, model::Decoder& shapes)
       : config_(session.settings.train),
         adapters_(!session.adapters.empty()),
         head_(&shapes.head_linear().weight) {}
 
   bool free(const model::Parameter& p) const {
     return std::none_of(config_.freeze.begin(), config_.freeze.end(), [&](const auto& pattern) {
-      return freezes(pattern, p.name) || (p.value == head_ && freezes(pattern, "lm_head.weight"));
+      return run::freezes(pattern, p.name) ||
+             (p.value == head_ && run::freezes(pattern, "lm_head.weight"));
     });
   }
   bool master(const model::Parameter& p) const {
@@ -49,9 +50,9 @@ class Trains {
   bool quantizer(const model::Parameter& p) const { return free(p) && !adapters_; }
 
  private:
-  const TrainConfig& config_;
+  const run::TrainConfig& config_;
   bool adapters_;
-  const Tensor* head_;
+  const at::Tensor* head_;
 };
 
 /// A parameter of `n` elements with its quantizer, or null.
@@ -97,7 +98,7 @@ PartSize sum_of(const std::vector<PartSize>& parts) {
   return sum;
 }
 
-std::vector<PartSize> student_parts(const Session& session) {
+std::vector<PartSize> student_parts(const run::Session& session) {
   const model::DecoderConfig& config = session.source.config;
   model::Decoder shapes(config, at::kFloat);
   model::attach_adapters(shapes, session.adapters);
@@ -131,7 +132,7 @@ std::vector<PartSize> teacher_parts(const model::DecoderConfig& config, const qu
 namespace {
 
 /// What is in memory of a session's teacher.
-std::vector<PartSize> held_of_teacher(const Session& session) {
+std::vector<PartSize> held_of_teacher(const run::Session& session) {
   const model::DecoderConfig& c = session.teacher_source.config;
   if (!session.caches_teacher())
     return teacher_parts(c, session.teacher_plan);
@@ -142,7 +143,7 @@ std::vector<PartSize> held_of_teacher(const Session& session) {
 }
 
 /// One micro-batch on each rank, or several full ones.
-bool shares_evenly(const TrainConfig& train, int64_t accumulate, int64_t ranks) {
+bool shares_evenly(const run::TrainConfig& train, int64_t accumulate, int64_t ranks) {
   const int64_t samples = train.batch * accumulate;
   const int64_t share = samples / ranks;
   return samples % ranks == 0 && (share <= train.batch || share % train.batch == 0);
@@ -150,7 +151,7 @@ bool shares_evenly(const TrainConfig& train, int64_t accumulate, int64_t ranks) 
 
 }  // namespace
 
-Workload workload_of(const Session& session) {
+Workload workload_of(const run::Session& session) {
   Workload work;
   work.settings = session.settings;
   work.student = session.source.config;
@@ -170,7 +171,7 @@ Workload workload_of(const Session& session) {
 }
 
 Share share_among(const Workload& work, int64_t ranks) {
-  const TrainConfig& train = work.settings.train;
+  const run::TrainConfig& train = work.settings.train;
   if (shares_evenly(train, train.accumulate, ranks)) {
     const int64_t samples = work.samples() / ranks;
     return {ranks, samples, std::min(train.batch, samples)};
@@ -186,4 +187,4 @@ Share share_among(const Workload& work, int64_t ranks) {
       " gives each rank " + std::to_string(train.batch * accumulate / ranks));
 }
 
-}  // namespace sterna::run
+}  // namespace sterna::plan

@@ -1,8 +1,8 @@
-#include "trainer/run/planning.h"
+#include "trainer/plan/planning.h"
 
 #include <functional>
 
-namespace sterna::run {
+namespace sterna::plan {
 namespace {
 
 /// Changes a recipe. @return  what to write; empty where there is nothing to change
@@ -67,7 +67,7 @@ std::string run_blocks_again(Workload& work, int64_t) {
 }
 
 std::string half_batch(Workload& work, int64_t ranks) {
-  TrainConfig& train = work.settings.train;
+  run::TrainConfig& train = work.settings.train;
   const int64_t rows = share_among(work, ranks).rows;
   const int64_t half = rows / 2;
   if (rows % 2 != 0)
@@ -172,4 +172,4 @@ Remedy remedies_until_it_fits(const Workload& work, int64_t ranks, const Machine
   return remedy;
 }
 
-}  // namespace sterna::run
+}  // namespace sterna::plan

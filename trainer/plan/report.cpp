@@ -1,18 +1,15 @@
-#include "trainer/cli/plan_report.h"
+#include "trainer/plan/report.h"
 
 #include <algorithm>
 #include <iomanip>
 #include <ostream>
 #include <sstream>
 
-#include "trainer/cli/plan_figures.h"
+#include "trainer/plan/figures.h"
 #include "trainer/run/log.h"
 
-namespace sterna::cli {
+namespace sterna::plan {
 namespace {
-
-using run::kGiB;
-using run::short_number;
 
 std::string fixed(double value, int digits) {
   std::ostringstream text;
@@ -20,7 +17,7 @@ std::string fixed(double value, int digits) {
   return text.str();
 }
 
-std::string gib(double bytes) {
+std::string in_gib(double bytes) {
   return fixed(bytes / kGiB, 2);
 }
 
@@ -30,8 +27,8 @@ std::string scaled(double value) {
       {1e15, " P "}, {1e12, " T "}, {1e9, " G "}, {1e6, " M "}, {1e3, " k "}};
   for (const auto& [unit, name] : kUnits)
     if (value >= unit)
-      return short_number(value / unit, 3) + name;
-  return short_number(value, 3) + " ";
+      return run::short_number(value / unit, 3) + name;
+  return run::short_number(value, 3) + " ";
 }
 
 /// "3.2 ms"
@@ -40,7 +37,7 @@ std::string seconds_text(double seconds) {
     return run::clock_text(seconds);
   if (seconds >= 1)
     return fixed(seconds, 2) + " s";
-  return short_number(seconds * 1e3, 3) + " ms";
+  return run::short_number(seconds * 1e3, 3) + " ms";
 }
 
 /// Right-aligned columns, the first one left.
@@ -61,25 +58,25 @@ void print_rows(const std::vector<std::vector<std::string>>& rows, std::ostream&
   }
 }
 
-std::string machine_text(const run::Machine& m) {
+std::string machine_text(const Machine& m) {
   std::ostringstream text;
-  text << "assumed of " << m.like << ": " << short_number(100 * m.mfu, 3) << " % of "
-       << short_number(m.peak_tflops, 4) << " TFLOP/s, " << short_number(m.memory_gbs, 4)
-       << " GB/s memory; " << m.per_node << " ranks a node at " << short_number(m.intra_gbs, 3)
-       << " GB/s and " << short_number(m.intra_us, 3) << " us a hop, "
-       << short_number(m.inter_gbs, 3) << " GB/s a rank and " << short_number(m.inter_us, 3)
-       << " us between nodes;\n  times of ranks deviate by " << short_number(100 * m.jitter, 3)
-       << " %, a rank fails every " << short_number(m.mtbf_hours, 5)
-       << " h, checkpoints are written at " << short_number(m.storage_gbs, 3)
-       << " GB/s a node, a restart takes " << short_number(m.restart_minutes, 3)
-       << " min (machine.* changes these)\n";
+  text << "assumed of " << m.like << ": " << run::short_number(100 * m.mfu, 3) << " % of "
+       << run::short_number(m.peak_tflops, 4) << " TFLOP/s, " << run::short_number(m.memory_gbs, 4)
+       << " GB/s memory; " << m.per_node << " ranks a node at " << run::short_number(m.intra_gbs, 3)
+       << " GB/s and " << run::short_number(m.intra_us, 3) << " us a hop, "
+       << run::short_number(m.inter_gbs, 3) << " GB/s a rank and "
+       << run::short_number(m.inter_us, 3) << " us between nodes;\n  times of ranks deviate by "
+       << run::short_number(100 * m.jitter, 3) << " %, a rank fails every "
+       << run::short_number(m.mtbf_hours, 5) << " h, checkpoints are written at "
+       << run::short_number(m.storage_gbs, 3) << " GB/s a node, a restart takes "
+       << run::short_number(m.restart_minutes, 3) << " min (machine.* changes these)\n";
   return text.str();
 }
 
 void print_models(const PlanReport& r, std::ostream& out) {
   const run::Settings& s = r.work.settings;
   const run::StepFlops flops = flops_of(r.work);
-  const run::PartSize all = sum_of(r.work.parts);
+  const PartSize all = sum_of(r.work.parts);
   out << "student  " << scaled(all.matrices + all.vectors) << "parameters in " << s.model.dtype
       << ", " << scaled(all.quantized) << "quantized, " << scaled(all.trained) << "trained; "
       << scaled(flops.student) << "FLOP a token\n";
@@ -90,7 +87,7 @@ void print_models(const PlanReport& r, std::ostream& out) {
         << scaled(flops.teacher) << "FLOP a token\n";
   else if (r.work.taught)
     out << "teacher  read from disk, no FLOP\n";
-  const run::Share& share = r.planned.share;
+  const Share& share = r.planned.share;
   out << "step     " << r.work.samples() << " samples of " << s.train.seq_len << " tokens; a rank "
       << share.micro_batches() << " x " << share.rows << (s.train.recompute ? ", recomputed" : "")
       << "\n";
@@ -101,8 +98,8 @@ void print_memory(const PlanReport& r, std::ostream& out) {
   std::vector<std::vector<std::string>> rows;
   for (const auto& [name, bytes] : parts_of(r.planned.memory))
     if (bytes > 0)
-      rows.push_back({name, gib(bytes)});
-  rows.push_back({"at its fullest", gib(r.planned.memory.total())});
+      rows.push_back({name, in_gib(bytes)});
+  rows.push_back({"at its fullest", in_gib(r.planned.memory.total())});
   print_rows(rows, out);
   out << "  (of loss chunk and block in work only the larger is there at a time; block-wise "
          "streams are\n"
@@ -117,7 +114,7 @@ int64_t checkpoint_every(double wanted, int64_t steps) {
 }
 
 void print_time(const PlanReport& r, std::ostream& out) {
-  const run::ScalePoint& p = r.planned.scale;
+  const ScalePoint& p = r.planned.scale;
   const auto all = static_cast<double>(r.planned.share.ranks);
   out << "\ntime of a step\n";
   print_rows({{"student", seconds_text(p.time.student)},
@@ -127,21 +124,21 @@ void print_time(const PlanReport& r, std::ostream& out) {
               {"the slowest rank", seconds_text(p.waiting)},
               {"all", seconds_text(p.step())}},
              out);
-  out << "  a rank sends " << short_number(p.time.sent / 1e9, 3) << " GB in "
+  out << "  a rank sends " << run::short_number(p.time.sent / 1e9, 3) << " GB in "
       << seconds_text(p.time.network) << " of network\n";
   const double rate = r.planned.tokens_per_second(r.work);
   const int64_t steps = r.work.settings.train.steps;
   out << "\nrun      " << fixed(rate, 0) << " tokens/s, " << fixed(rate / all, 0)
-      << " a rank, KD-MFU " << short_number(100 * kd_mfu(r), 3) << " %; " << steps << " steps, "
-      << scaled(r.work.tokens() * static_cast<double>(steps))
+      << " a rank, KD-MFU " << run::short_number(100 * kd_mfu(r), 3) << " %; " << steps
+      << " steps, " << scaled(r.work.tokens() * static_cast<double>(steps))
       << "tokens: " << seconds_text(static_cast<double>(steps) * p.step_with_failures()) << ", "
-      << short_number(r.planned.gpu_hours(r.work), 4) << " GPU-hours\n";
-  const run::Failures& f = p.failures;
-  out << "faults   one in " << short_number(f.between / 3600, 3) << " h; a checkpoint of "
-      << gib(checkpoint_bytes(r.work)) << " GiB in " << seconds_text(f.checkpoint)
+      << run::short_number(r.planned.gpu_hours(r.work), 4) << " GPU-hours\n";
+  const Failures& f = p.failures;
+  out << "faults   one in " << run::short_number(f.between / 3600, 3) << " h; a checkpoint of "
+      << in_gib(checkpoint_bytes(r.work)) << " GiB in " << seconds_text(f.checkpoint)
       << ", best every " << seconds_text(f.interval)
       << " (train.checkpoint_every=" << checkpoint_every(f.interval / p.step(), steps) << "); "
-      << short_number(100 * f.lost, 2) << " % lost, counted above\n";
+      << run::short_number(100 * f.lost, 2) << " % lost, counted above\n";
 }
 
 void print_strategies(const PlanReport& r, std::ostream& out) {
@@ -149,9 +146,9 @@ void print_strategies(const PlanReport& r, std::ostream& out) {
     return;
   out << "\ndist.strategy, dist.teacher: GiB of a rank, tokens/s\n";
   std::vector<std::vector<std::string>> rows;
-  for (const run::Sharded& each : r.strategies) {
+  for (const Sharded& each : r.strategies) {
     rows.push_back({each.dist.strategy + (r.work.teacher ? ", " + each.dist.teacher : ""),
-                    gib(each.planned.memory.total()),
+                    in_gib(each.planned.memory.total()),
                     fixed(each.planned.tokens_per_second(r.work), 0),
                     has_room(each.planned, r) ? "fits" : ""});
   }
@@ -170,13 +167,13 @@ void print_remedies(const PlanReport& r, std::ostream& out) {
     return;
   out << "\nwhat else helps, tried one by one: GiB of a rank, tokens/s\n";
   std::vector<std::vector<std::string>> rows;
-  const auto add = [&](const run::Remedy& remedy) {
+  const auto add = [&](const Remedy& remedy) {
     rows.push_back({joined(remedy.changes),
-                    gib(remedy.planned.memory.total()),
+                    in_gib(remedy.planned.memory.total()),
                     fixed(remedy.planned.tokens_per_second(r.work), 0),
                     has_room(remedy.planned, r) ? "fits" : ""});
   };
-  for (const run::Remedy& remedy : r.single)
+  for (const Remedy& remedy : r.single)
     if (!remedy.changes.front().starts_with("dist."))  // those stand above
       add(remedy);
   print_rows(rows, out);
@@ -205,9 +202,9 @@ void print_report(const PlanReport& r, std::ostream& out) {
   out << machine_text(r.machine);
 }
 
-void print_scaling(const std::vector<run::ScalePoint>& points,
-                   const run::Workload& work,
-                   const run::Machine& machine,
+void print_scaling(const std::vector<ScalePoint>& points,
+                   const Workload& work,
+                   const Machine& machine,
                    std::ostream& out) {
   const int64_t first = points.front().ranks;
   out << "weak scaling on " << machine.like << ", " << work.settings.dist.strategy << ": "
@@ -223,18 +220,18 @@ void print_scaling(const std::vector<run::ScalePoint>& points,
                                               "with failures"}};
   const double begun = points.front().step();
   const double begun_with = points.front().step_with_failures();
-  for (const run::ScalePoint& p : points)
+  for (const ScalePoint& p : points)
     rows.push_back({std::to_string(p.ranks),
                     seconds_text(p.step()),
                     fixed(100 * p.time.exposed / p.step(), 2) + " %",
                     fixed(100 * p.waiting / p.step(), 2) + " %",
                     fixed(rank_rate(p, work, first), 0),
                     fixed(100 * begun / p.step(), 1) + " %",
-                    short_number(p.failures.between / 3600, 3) + " h",
+                    run::short_number(p.failures.between / 3600, 3) + " h",
                     fixed(100 * p.failures.lost, 2) + " %",
                     fixed(100 * begun_with / p.step_with_failures(), 1) + " %"});
   print_rows(rows, out);
   out << machine_text(machine);
 }
 
-}  // namespace sterna::cli
+}  // namespace sterna::plan

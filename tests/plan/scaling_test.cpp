@@ -1,11 +1,11 @@
 // Collectives, the replayed step and the scale model: by hand, and against published runs.
-#include "trainer/run/scaling.h"
+#include "trainer/plan/scaling.h"
 
 #include <cmath>
 
-#include "tests/run/planning_fixture.h"
+#include "tests/plan/planning_fixture.h"
 
-namespace sterna::run {
+namespace sterna::plan {
 namespace {
 
 using tests::Planning;
@@ -103,7 +103,7 @@ TEST_F(Replayed, ASlowNetworkIsExposedButForWhatBackwardHides) {
   EXPECT_NEAR(time(work, 4).exposed / (4 * reduce), 1, 0.01);
   // A block's backward pass as long as its all-reduce: the first hides nothing, the last three are
   // hidden one behind the other, and one is left at the end.
-  const double flops = 2 * 2 * 64 * step_flops(work.student, nullptr, 64).student / 6 / 4;
+  const double flops = 2 * 2 * 64 * run::step_flops(work.student, nullptr, 64).student / 6 / 4;
   machine_.mfu = 1;
   machine_.peak_tflops = flops / reduce / 1e12;
   EXPECT_NEAR(time(work, 4).exposed / reduce, 1, 0.05);
@@ -151,7 +151,7 @@ TEST_F(Planning, WeakScalingIsWithinTwoPercentOfPublishedRuns) {
       "[model]\ndtype='bf16'\n[train]\nsteps=1\nseq_len=8192\nbatch=2\n[dist]\nstrategy='zero3'\n",
       {128256, 4096, 14336, 32, 32, 8, 131072});
   EXPECT_NEAR(static_cast<double>(work.student.parameters()), 8.03e9, 0.01e9);
-  const double flops = step_flops(work.student, nullptr, 8192).student;
+  const double flops = run::step_flops(work.student, nullptr, 8192).student;
   // Nothing is fitted: the machines are those of `sterna plan`, and of each run only its rate on
   // the smaller number of GPUs is known.
   for (const Published& run : {Published{"bf16", "h100", 8, 5762, 128, 5605},
@@ -190,4 +190,4 @@ TEST_F(Planning, OneThousandGpusKeepNinetyFivePercentOfEight) {
 }
 
 }  // namespace
-}  // namespace sterna::run
+}  // namespace sterna::plan

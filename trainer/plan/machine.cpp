@@ -11,14 +11,14 @@
 //   (docs/planning.md) storage_gbs, restart_minutes, reserved_gib   assumed; measure yours
 // "cpu" is one process of the two-core machine that README.md's figures are of, with Gloo over the
 // loopback device in place of a network.
-#include "trainer/run/machine.h"
+#include "trainer/plan/machine.h"
 
 #include <map>
 
 #include "recipes/components.h"
 #include "recipes/suggest.h"
 
-namespace sterna::run {
+namespace sterna::plan {
 namespace {
 
 const std::map<std::string, Machine>& known() {
@@ -94,4 +94,4 @@ Machine read_machine(recipes::Section section) {
   return machine;
 }
 
-}  // namespace sterna::run
+}  // namespace sterna::plan

@@ -1,10 +1,10 @@
-#include "trainer/run/memory_model.h"
+#include "trainer/plan/memory_model.h"
 
 #include <algorithm>
 
 #include "distill/head_product.h"
 
-namespace sterna::run {
+namespace sterna::plan {
 namespace {
 
 constexpr double kFp32 = 4;
@@ -12,7 +12,7 @@ constexpr double kFp32 = 4;
 constexpr double kHeadRows = 8192;
 
 /// Stages of ZeRO: 0 shares nothing, 1 masters and moments, 2 gradients, 3 weights.
-int64_t stage_of(const DistConfig& dist) {
+int64_t stage_of(const run::DistConfig& dist) {
   return dist.strategy.starts_with("zero") ? dist.strategy.back() - '0' : 0;
 }
 
@@ -69,7 +69,7 @@ double largest_part(const std::vector<PartSize>& parts, double bytes) {
 double buffer_bytes(const Workload& work, const Share& share) {
   if (share.ranks == 1)
     return 0;
-  const Settings& s = work.settings;
+  const run::Settings& s = work.settings;
   const double wire = bytes_of(s.dist.reduce_dtype);
   double bytes = 0;
   switch (stage_of(s.dist)) {
@@ -91,7 +91,7 @@ double buffer_bytes(const Workload& work, const Share& share) {
 }
 
 void add_state(const Workload& work, const Share& share, MemoryEstimate& m) {
-  const Settings& s = work.settings;
+  const run::Settings& s = work.settings;
   const PartSize all = sum_of(work.parts);
   const int64_t stage = stage_of(s.dist);
   const auto part = [&](int64_t from) {
@@ -110,7 +110,7 @@ void add_state(const Workload& work, const Share& share, MemoryEstimate& m) {
 }
 
 void add_activations(const Workload& work, double tokens, MemoryEstimate& m) {
-  const Settings& s = work.settings;
+  const run::Settings& s = work.settings;
   const model::DecoderConfig& c = work.student;
   const double size = bytes_of(s.model.dtype);
   const auto width = static_cast<double>(c.width);
@@ -136,7 +136,7 @@ void add_activations(const Workload& work, double tokens, MemoryEstimate& m) {
 }
 
 void add_loss(const Workload& work, double tokens, MemoryEstimate& m) {
-  const Settings& s = work.settings;
+  const run::Settings& s = work.settings;
   const auto vocab = static_cast<double>(work.student.vocab);
   const double size = bytes_of(s.model.dtype);
   const double teacher = s.teacher.cache == "topk" ? kFp32 : bytes_of(s.teacher.dtype);
@@ -159,7 +159,7 @@ double MemoryEstimate::total() const {
 }
 
 MemoryEstimate estimate_memory(const Workload& work, const Share& share, double program) {
-  const Settings& s = work.settings;
+  const run::Settings& s = work.settings;
   MemoryEstimate m;
   add_state(work, share, m);
   if (s.train.steps > 0) {
@@ -183,4 +183,4 @@ double checkpoint_bytes(const Workload& work) {
          (work.settings.train.ema > 0 ? kFp32 * all.moved : 0);
 }
 
-}  // namespace sterna::run
+}  // namespace sterna::plan

@@ -2,9 +2,9 @@
 
 #include <vector>
 
-#include "trainer/run/step_time.h"
+#include "trainer/plan/step_time.h"
 
-namespace sterna::run {
+namespace sterna::plan {
 
 /// Mean of the slowest of `ranks` equal ranks over the mean of one, where the logarithms of their
 /// times are normal with deviation `sigma`.
@@ -42,4 +42,4 @@ std::vector<ScalePoint> weak_scaling(const Workload& work,
                                      int64_t last,
                                      const Machine& machine);
 
-}  // namespace sterna::run
+}  // namespace sterna::plan

@@ -1,9 +1,9 @@
 #pragma once
 
-#include "trainer/run/network.h"
-#include "trainer/run/workload.h"
+#include "trainer/plan/network.h"
+#include "trainer/plan/workload.h"
 
-namespace sterna::run {
+namespace sterna::plan {
 
 /// Seconds of an optimizer step on every rank, as if all ranks were equally fast.
 struct StepTime {
@@ -28,4 +28,4 @@ struct StepTime {
 /// A sharded teacher is gathered like zero3's forward pass.
 StepTime step_time(const Workload& work, const Share& share, const Machine& machine);
 
-}  // namespace sterna::run
+}  // namespace sterna::plan

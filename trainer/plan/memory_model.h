@@ -1,8 +1,8 @@
 #pragma once
 
-#include "trainer/run/workload.h"
+#include "trainer/plan/workload.h"
 
-namespace sterna::run {
+namespace sterna::plan {
 
 inline constexpr double kMiB = 1024.0 * 1024.0;
 inline constexpr double kGiB = 1024.0 * kMiB;
@@ -36,4 +36,4 @@ MemoryEstimate estimate_memory(const Workload& work, const Share& share, double 
 /// Bytes of a checkpoint, all ranks together.
 double checkpoint_bytes(const Workload& work);
 
-}  // namespace sterna::run
+}  // namespace sterna::plan

@@ -6,7 +6,7 @@
 
 #include "recipes/recipe.h"
 
-namespace sterna::run {
+namespace sterna::plan {
 
 /// `[machine]`: what `sterna plan` computes for. A rank is a GPU, or a process on a CPU. The
 /// defaults are an H100's; machine.cpp has the others, and where each figure comes from.
@@ -56,4 +56,4 @@ std::vector<std::string> machine_names();
 /// @throws recipes::RecipeError  for a key that no machine has, and for an unknown name
 Machine read_machine(recipes::Section section);
 
-}  // namespace sterna::run
+}  // namespace sterna::plan

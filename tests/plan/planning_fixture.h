@@ -7,7 +7,7 @@
 
 #include "tests/support/temp_folder.h"
 #include "tests/support/tiny_model.h"
-#include "trainer/run/planning.h"
+#include "trainer/plan/planning.h"
 
 namespace sterna::tests {
 
@@ -45,11 +45,11 @@ inline void write_config_alone(const std::filesystem::path& folder, const LlamaS
 /// What a recipe on such a model works on.
 class Planning : public testing::Test {
  protected:
-  run::Workload work_of(const std::string& recipe_text, const LlamaSizes& sizes = {}) {
+  plan::Workload work_of(const std::string& recipe_text, const LlamaSizes& sizes = {}) {
     write_config_alone(folder_.path() / "model", sizes);
     recipes::Recipe recipe = recipes::Recipe::parse(recipe_text, "test");
     recipe.set("model.path=" + (folder_.path() / "model").string());
-    return run::workload_of(run::open_shapes(recipe));
+    return plan::workload_of(run::open_shapes(recipe));
   }
 
   const TempFolder folder_;

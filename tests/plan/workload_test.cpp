@@ -1,19 +1,19 @@
 // What is planned from shapes is what a loaded session holds.
-#include "trainer/run/workload.h"
+#include "trainer/plan/workload.h"
 
 #include <gtest/gtest.h>
 
 #include "tests/support/temp_folder.h"
 #include "tests/support/tiny_model.h"
 #include "trainer/model/load_parts.h"
-#include "trainer/run/memory_model.h"
+#include "trainer/plan/memory_model.h"
 
-namespace sterna::run {
+namespace sterna::plan {
 namespace {
 
 class Counted : public testing::Test {
  protected:
-  Session open(const std::string& more, bool tied) const {
+  run::Session open(const std::string& more, bool tied) const {
     tests::TinyModel shape;
     shape.tied = tied;
     tests::write_tiny_model(folder_.path() / "model", shape);
@@ -22,22 +22,22 @@ class Counted : public testing::Test {
     recipe.set("model.path=" + (folder_.path() / "model").string());
     recipe.set("data.text=" + (folder_.path() / "text.txt").string());
     recipe.set("data.cache=" + (folder_.path() / "tokens").string());
-    Session session = open_session(recipe);
-    load_models(session);
+    run::Session session = run::open_session(recipe);
+    run::load_models(session);
     return session;
   }
 
   void compare(const std::string& more, bool tied = false) const {
     SCOPED_TRACE(more);
-    Session session = open("[train]\nsteps=1\nseq_len=16\n" + more, tied);
+    run::Session session = open("[train]\nsteps=1\nseq_len=16\n" + more, tied);
     const Workload work = workload_of(session);
     const PartSize all = sum_of(work.parts);
-    Student& student = *session.student;
+    run::Student& student = *session.student;
     student.init_quantizers();
     if (session.settings.train.only == "scales")
       student.hold_codes();
     double masters = 0, trained = 0, compute = 0, quantizers = 0, moved = 0;
-    for (Slot& slot : student.slots()) {
+    for (run::Slot& slot : student.slots()) {
       const auto n = static_cast<double>(slot.master.numel());
       masters += n;
       trained += slot.trains_master || slot.trains_quantizer ? n : 0;
@@ -49,7 +49,7 @@ class Counted : public testing::Test {
           for (const quant::NamedTensor& each : list)
             quantizers += static_cast<double>(each.tensor.nbytes());
     }
-    for (const auto& [name, tensor] : trained_tensors(student))
+    for (const auto& [name, tensor] : run::trained_tensors(student))
       moved += static_cast<double>(tensor.numel());
     EXPECT_EQ(all.matrices + all.vectors, masters);
     EXPECT_EQ(all.trained, trained);
@@ -93,4 +93,4 @@ TEST_F(Counted, APackedTeacher) {
 }
 
 }  // namespace
-}  // namespace sterna::run
+}  // namespace sterna::plan

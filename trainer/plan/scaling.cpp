@@ -1,10 +1,10 @@
-#include "trainer/run/scaling.h"
+#include "trainer/plan/scaling.h"
 
 #include <cmath>
 
-#include "trainer/run/memory_model.h"
+#include "trainer/plan/memory_model.h"
 
-namespace sterna::run {
+namespace sterna::plan {
 namespace {
 
 constexpr double kHour = 3600;
@@ -71,4 +71,4 @@ std::vector<ScalePoint> weak_scaling(const Workload& work,
   return points;
 }
 
-}  // namespace sterna::run
+}  // namespace sterna::plan

@@ -3,12 +3,12 @@
 #include <string>
 #include <vector>
 
-#include "trainer/run/memory_model.h"
+#include "trainer/plan/memory_model.h"
 
-namespace sterna::run {
+namespace sterna::plan {
 
 /// What a process of this run will hold (memory_model.h).
-MemoryEstimate estimate_memory(const Session& session);
+MemoryEstimate estimate_memory(const run::Session& session);
 
 /// Bytes that this process can come to hold: what it holds, and what the system calls available.
 double memory_room();
@@ -18,9 +18,9 @@ std::string memory_warning(double needed, double room);
 
 /// Lines that say what a run will need: memory by use, a warning where the machine has less, and
 /// time from a short measurement of its matrix product.
-std::vector<std::string> estimate(Session& session);
+std::vector<std::string> estimate(const run::Session& session);
 
 /// What to change in a recipe that needs more memory than there is.
 extern const char* const kMemoryKnobs;
 
-}  // namespace sterna::run
+}  // namespace sterna::plan

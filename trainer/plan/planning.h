@@ -3,11 +3,11 @@
 #include <string>
 #include <vector>
 
-#include "trainer/run/memory_model.h"
-#include "trainer/run/scaling.h"
+#include "trainer/plan/memory_model.h"
+#include "trainer/plan/scaling.h"
 #include "trainer/run/step_log.h"
 
-namespace sterna::run {
+namespace sterna::plan {
 
 /// What one rank would hold and one step would take under a recipe.
 struct Planned {
@@ -32,7 +32,7 @@ double memory_of(const Machine& machine);
 
 /// The recipe under another `[dist]`.
 struct Sharded {
-  DistConfig dist;
+  run::DistConfig dist;
   Planned planned;
 };
 
@@ -54,4 +54,4 @@ std::vector<Remedy> single_remedies(const Workload& work, int64_t ranks, const M
 /// @return  the last of what was tried
 Remedy remedies_until_it_fits(const Workload& work, int64_t ranks, const Machine& machine);
 
-}  // namespace sterna::run
+}  // namespace sterna::plan

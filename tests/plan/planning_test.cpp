@@ -1,7 +1,7 @@
 // Memory by hand, and what helps where it is too much.
-#include "tests/run/planning_fixture.h"
+#include "tests/plan/planning_fixture.h"
 
-namespace sterna::run {
+namespace sterna::plan {
 namespace {
 
 using tests::Planning;
@@ -152,4 +152,4 @@ TEST_F(Planning, SamplesThatDoNotDivideAreRefusedWithTheNextNumber) {
 }
 
 }  // namespace
-}  // namespace sterna::run
+}  // namespace sterna::plan

@@ -5,7 +5,7 @@
 
 #include "trainer/run/session.h"
 
-namespace sterna::run {
+namespace sterna::plan {
 
 /// How much there is of one part of a model: the embedding, a block, or what is behind the blocks.
 /// In elements where nothing else is said.
@@ -24,7 +24,7 @@ PartSize sum_of(const std::vector<PartSize>& parts);
 
 /// Parts of a student in training: the embedding, L blocks, norm and head (a tied head is in the
 /// embedding). Shapes alone are looked at, no weight is allocated.
-std::vector<PartSize> student_parts(const Session& session);
+std::vector<PartSize> student_parts(const run::Session& session);
 
 /// Parts of a model that only answers.
 /// @param plan  which matrices of its blocks are packed
@@ -32,7 +32,7 @@ std::vector<PartSize> teacher_parts(const model::DecoderConfig& config, const qu
 
 /// What a run holds and computes, as far as memory and time depend on it.
 struct Workload {
-  Settings settings;
+  run::Settings settings;
   model::DecoderConfig student;
   std::vector<PartSize> parts;
   double largest_matrix = 0;  ///< elements of the largest in a block
@@ -48,7 +48,7 @@ struct Workload {
 };
 
 /// Of a session from open_session() or open_shapes().
-Workload workload_of(const Session& session);
+Workload workload_of(const run::Session& session);
 
 /// Bytes of an element in that dtype.
 inline double bytes_of(const std::string& dtype) {
@@ -68,4 +68,4 @@ struct Share {
 ///         micro-batches or one, with the next accumulation that does
 Share share_among(const Workload& work, int64_t ranks);
 
-}  // namespace sterna::run
+}  // namespace sterna::plan
