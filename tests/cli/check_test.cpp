@@ -107,8 +107,7 @@ TEST_F(Check, SaysWhatEachOfSoManyRanksGetsAndRefusesWhatDoesNotDivide) {
       prints("ranks: 8 samples a step (the global batch): on each of 2 ranks 1 micro-batch of 4"))
       << out_;
   EXPECT_EQ(check({"--world", "3", "train.batch=4", "train.accumulate=2"}), kUserError);
-  EXPECT_NE(err_.find("take train.accumulate=3, or 1, 2, 4 or 8 ranks"), std::string::npos)
-      << err_;
+  EXPECT_NE(err_.find("take train.accumulate=3, or 1, 2, 4 or 8 ranks"), std::string::npos) << err_;
 }
 
 TEST_F(Check, OverridesReachTheTable) {
