@@ -40,6 +40,10 @@ std::string name_of(int64_t rank, const std::optional<Sign>& sign) {
               : name + " (which never appeared)";
 }
 
+std::string first_line(const std::string& text) {
+  return text.substr(0, text.find('\n'));
+}
+
 void Board::write(const std::string& key, const std::string& text) {
   store_->set(key, bytes_of(text));
 }

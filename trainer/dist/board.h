@@ -34,6 +34,9 @@ std::string collective_text(const Sign& sign);
 /// "rank 2 on node3 (process 4711)".
 std::string name_of(int64_t rank, const std::optional<Sign>& sign);
 
+/// What a message quotes of what c10d says.
+std::string first_line(const std::string& text);
+
 /// Why a job ends.
 struct Failure {
   int code = kRankLost;

@@ -101,8 +101,7 @@ Group::Group(const Launch& launch, Talk& talk) : launch_(launch), talk_(talk) {
   try {
     store_ = connect_store(launch, serve);
     Board board(connect_store(launch, false), launch.size);
-    pulse_ =
-        std::make_unique<Pulse>(std::move(board), PulseOf{launch.rank, serve, host_name()}, talk);
+    pulse_ = std::make_unique<Pulse>(std::move(board), Self{launch.rank, serve, host_name()}, talk);
   } catch (const std::exception& error) {
     throw std::runtime_error(
         "rank " + std::to_string(launch.rank) + " on " + host_name() + " finds no store at " +
@@ -141,7 +140,7 @@ World& Group::join(double timeout) {
 void Group::fail(int code, const std::string& why) {
   constexpr int kUserError = 2;
   if (code != kUserError)
-    pulse_->fail({code, "sterna: " + pulse_->failed_text() + ": " + why});
+    pulse_->fail({code, "sterna: " + failed_text(pulse_->shown()) + ": " + why});
   const std::string who =
       launch_.rank == 0 ? ""
                         : " (rank " + std::to_string(launch_.rank) + " on " + host_name() + ")";

@@ -8,8 +8,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// How long a rank that serves the store stays for the others to read why the job ends.
-constexpr auto kLinger = 3s;
 // Beats, and seconds, in which a rank that lives is seen to.
 constexpr double kBeatsToShow = 4;
 constexpr double kShowSeconds = 3;
@@ -23,29 +21,24 @@ std::string seconds_text(double seconds) {
   return std::to_string(static_cast<int64_t>(seconds + 0.5)) + " s";
 }
 
-std::string first_line(const std::string& text) {
-  return text.substr(0, text.find('\n'));
-}
-
-bool alive(const std::optional<Sign>& before, const std::optional<Sign>& now) {
-  return now && (now->left || !before || now->beat != before->beat);
-}
-
 }  // namespace
 
-Pulse::Pulse(Board board, const PulseOf& of, Talk& talk)
-    : board_(std::move(board)), of_(of), talk_(talk) {
-  sign_.host = of.host;
+Pulse::Pulse(Board board, const Self& self, Talk& talk)
+    : board_(std::move(board)),
+      self_(self),
+      talk_(talk),
+      ending_(board_, self, talk, [this] { return snapshot(); }) {
+  sign_.host = self.host;
   sign_.process = getpid();
-  if (of_.rank != 0)
+  if (self_.rank != 0)
     talk_.on_warning([this](const std::string& line) {
       try {
-        board_.warn("[rank " + std::to_string(of_.rank) + "] " + line);
+        board_.warn("[rank " + std::to_string(self_.rank) + "] " + line);
       } catch (const std::exception& error) {
         talk_.note(std::string("could not be handed on: ") + error.what());
       }
     });
-  board_.put(of_.rank, snapshot());
+  board_.put(self_.rank, snapshot());
   beating_ = std::thread([this] { beat(); });
   watching_ = std::thread([this] { watch_over(); });
 }
@@ -114,7 +107,7 @@ void Pulse::beat() {
       // A longer pause was this process's own: it says nothing about the others.
       round(std::min(seconds_between(last, now), 2 * period()));
     } catch (const std::exception& error) {
-      store_is_gone(error.what());
+      ending_.without_store(error.what());
     }
     last = now;
     ++rounds_;
@@ -127,13 +120,13 @@ void Pulse::show() {
     const std::lock_guard lock(mutex_);
     ++sign_.beat;
   }
-  board_.put(of_.rank, snapshot());
+  board_.put(self_.rank, snapshot());
 }
 
 void Pulse::round(double since_last) {
   show();
   if (const auto failure = board_.failure())
-    finish(*failure, /*first=*/false);
+    ending_.follow(*failure);
   show_warnings();
   relay_stop();
   look_at_next(since_last);
@@ -141,7 +134,7 @@ void Pulse::round(double since_last) {
 }
 
 void Pulse::show_warnings() {
-  if (of_.rank == 0)
+  if (self_.rank == 0)
     for (const std::string& line : board_.new_warnings())
       talk_.show(line);
 }
@@ -167,7 +160,7 @@ void Pulse::relay_stop() {
 
 void Pulse::look_at_next(double since_last) {
   for (int64_t i = 1; i < board_.size(); ++i) {
-    const int64_t rank = (of_.rank + i) % board_.size();
+    const int64_t rank = (self_.rank + i) % board_.size();
     const std::optional<Sign> sign = board_.sign(rank);
     if (sign && sign->left)
       continue;
@@ -178,11 +171,11 @@ void Pulse::look_at_next(double since_last) {
     watched_ = rank;
     watched_beat_ = sign ? sign->beat : -1;
     if (const auto how = board_.end_of(rank))
-      tell(name_of(rank, sign) + " is lost: it " + *how + "; " + missed_text(board_.signs()));
+      ending_.lose(lost_text(shown(), rank, "it " + *how, board_.signs()));
     if (silent_ < timeout_)
       return;
-    tell(name_of(rank, sign) + " is lost: no sign of life for " + seconds_text(silent_) + "; " +
-         missed_text(board_.signs()));
+    ending_.lose(
+        lost_text(shown(), rank, "no sign of life for " + seconds_text(silent_), board_.signs()));
   }
 }
 
@@ -207,60 +200,11 @@ void Pulse::watch_over() {
     silent = rounds == seen ? silent + std::chrono::duration<double>(kLook).count() : 0;
     seen = rounds;
     if (silent > std::max<double>(timeout_, kLeast))
-      store_is_gone("it does not answer");
+      ending_.without_store("it does not answer");
   }
 }
 
-// ---- how a job ends
-
-/// Where the others wait: the last sign of a lost rank may be a second old, but ranks go together.
-std::string Pulse::missed_text(const std::vector<std::optional<Sign>>& signs) const {
-  Sign furthest = snapshot();
-  for (const auto& sign : signs)
-    if (sign && !sign->left && sign->begun > furthest.begun)
-      furthest = *sign;
-  const std::string where = step_text(furthest);
-  if (furthest.begun > furthest.ended)
-    return where + ", missed in " + collective_text(furthest);
-  return where + ", behind " +
-         (furthest.begun == 0 ? "no collective yet" : collective_text(furthest));
-}
-
-std::string Pulse::failed_text() const {
-  const Sign own = snapshot();
-  const std::string where = own.begun == 0          ? "before any collective"
-                            : own.begun > own.ended ? "inside " + collective_text(own)
-                                                    : "behind " + collective_text(own);
-  return name_of(of_.rank, own) + " failed in " + step_text(own) + ", " + where;
-}
-
-/// Who is missing, by who has shown itself since.
-std::string Pulse::verdict(const std::vector<std::optional<Sign>>& before) {
-  const auto now = board_.signs();
-  for (int64_t rank = 0; rank < board_.size(); ++rank) {
-    const auto at = static_cast<size_t>(rank);
-    if (rank == of_.rank || (now[at] && now[at]->left))
-      continue;
-    if (const auto how = board_.end_of(rank))
-      return name_of(rank, now[at]) + " is lost: it " + *how + "; " + missed_text(now);
-    if (!alive(before[at], now[at]))
-      return name_of(rank, now[at]) + " is lost: no sign of life any more; " + missed_text(now);
-  }
-  int64_t last = of_.rank;
-  for (int64_t rank = 0; rank < board_.size(); ++rank) {
-    const auto& sign = now[static_cast<size_t>(rank)];
-    if (sign && sign->begun < snapshot().begun &&
-        (last == of_.rank || sign->begun < now[static_cast<size_t>(last)]->begun))
-      last = rank;
-  }
-  if (last == of_.rank)
-    return "the connection between ranks broke, all of which are alive; " + missed_text(now);
-  const auto& sign = now[static_cast<size_t>(last)];
-  return name_of(last, sign) + " is alive, but does not come: " + missed_text(now) + "; it is in " +
-         step_text(*sign) + ", " + (sign->begun > sign->ended ? "inside " : "behind ") +
-         collective_text(*sign);
-}
-
+/// Beyond its timeout, or where c10d says that a connection broke.
 void Pulse::lost(const std::string& complaint) {
   try {
     show();
@@ -270,80 +214,16 @@ void Pulse::lost(const std::string& complaint) {
     bool known = false;
     while (!known && seconds_between(start, Clock::now()) < patience) {
       if (const auto failure = board_.failure())
-        finish(*failure, /*first=*/false);
+        ending_.follow(*failure);
       for (int64_t rank = 0; rank < board_.size() && !known; ++rank)
         known = board_.end_of(rank).has_value();
       show();  // others may be looking as well
       std::this_thread::sleep_for(50ms);
     }
-    tell(verdict(before) + " (" + first_line(complaint) + ")");
+    ending_.lose(verdict(board_, shown(), before) + " (" + first_line(complaint) + ")");
   } catch (const std::exception& error) {
-    store_is_gone(error.what());
+    ending_.without_store(error.what());
   }
-}
-
-void Pulse::tell(const std::string& text) {
-  fail({kRankLost,
-        "sterna: " + text + ". Noticed by rank " + std::to_string(of_.rank) + " on " + of_.host +
-            "; every rank ends. --resume goes on from the newest complete checkpoint"});
-}
-
-void Pulse::fail(const Failure& failure) {
-  bool first = false;
-  try {
-    first = board_.report(failure);
-    if (!first)
-      if (const auto before = board_.failure())
-        finish(*before, /*first=*/false);
-  } catch (const std::exception& error) {
-    talk_.note(failure.text);
-    store_is_gone(error.what());
-  }
-  finish(failure, first);
-}
-
-/// One thread of the process ends it; should that one be held by the store, the next one does.
-void Pulse::claim_end(int code) {
-  if (ending_.exchange(true)) {
-    std::this_thread::sleep_for(kLinger + 2s);
-    _exit(code_);
-  }
-  code_ = code;
-}
-
-void Pulse::store_is_gone(const std::string& complaint) {
-  claim_end(kRankLost);
-  const Sign own = snapshot();
-  const std::string text = "sterna: rank " + std::to_string(of_.rank) + " on " + of_.host +
-                           " has lost the store of the job, which " +
-                           (of_.rank == 0 ? "its launcher" : "rank 0 or the launcher") +
-                           " serves: that process died, is held, or cannot be reached (" +
-                           first_line(complaint) + "); " + step_text(own) + ", " +
-                           (own.begun > own.ended ? "inside " : "behind ") + collective_text(own);
-  // Nobody is there to agree on who says so: the first rank behind the store does.
-  if (of_.rank <= 1)
-    talk_.complain(text);
-  else
-    talk_.note(text);
-  _exit(kRankLost);
-}
-
-void Pulse::finish(const Failure& failure, bool first) {
-  claim_end(failure.code);
-  if (first)
-    talk_.complain(failure.text);
-  else
-    talk_.note(failure.text);
-  try {
-    board_.leave();
-    const auto start = Clock::now();
-    while (of_.hosts_store && board_.left() < board_.size() && Clock::now() - start < kLinger)
-      std::this_thread::sleep_for(50ms);
-  } catch (const std::exception& error) {
-    talk_.note(error.what());
-  }
-  // Destructors of c10d wait for peers that are gone.
-  _exit(failure.code);
 }
 
 void Pulse::await_all(std::chrono::seconds patience) {
@@ -352,15 +232,16 @@ void Pulse::await_all(std::chrono::seconds patience) {
     for (int64_t rank = 0; rank < board_.size(); ++rank) {
       while (!board_.sign(rank)) {
         if (const auto how = board_.end_of(rank))
-          tell("rank " + std::to_string(rank) + " is lost: it " + *how + " before it appeared");
+          ending_.lose("rank " + std::to_string(rank) + " is lost: it " + *how +
+                       " before it appeared");
         if (Clock::now() - start > patience)
-          tell("rank " + std::to_string(rank) + " of " + std::to_string(board_.size()) +
-               " has not appeared within " + std::to_string(patience.count()) + " s");
+          ending_.lose("rank " + std::to_string(rank) + " of " + std::to_string(board_.size()) +
+                       " has not appeared within " + std::to_string(patience.count()) + " s");
         std::this_thread::sleep_for(20ms);
       }
     }
   } catch (const std::exception& error) {
-    store_is_gone(error.what());
+    ending_.without_store(error.what());
   }
 }
 
@@ -373,10 +254,10 @@ void Pulse::leave() {
   }
   try {
     show_warnings();
-    board_.put(of_.rank, snapshot());
+    board_.put(self_.rank, snapshot());
     board_.leave();
     const auto start = Clock::now();
-    while (of_.hosts_store && board_.left() < board_.size() &&
+    while (self_.hosts_store && board_.left() < board_.size() &&
            seconds_between(start, Clock::now()) < timeout_)
       std::this_thread::sleep_for(20ms);
   } catch (const std::exception& error) {

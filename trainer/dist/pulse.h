@@ -8,17 +8,10 @@
 #include <string>
 #include <thread>
 
-#include "trainer/dist/board.h"
-#include "trainer/dist/talk.h"
+#include "trainer/dist/ending.h"
+#include "trainer/dist/verdict.h"
 
 namespace sterna::dist {
-
-/// Who this rank is to its pulse.
-struct PulseOf {
-  int64_t rank = 0;
-  bool hosts_store = false;  ///< the others need this process to read the board
-  std::string host;          ///< this machine's name
-};
 
 /// A rank's sign of life, sent every second, and its watch over the others: each looks at the next
 /// one. Whoever finds a rank lost tells all; the first one's message is printed, and every process
@@ -27,7 +20,7 @@ struct PulseOf {
 class Pulse {
  public:
   /// @param board  on a connection that nobody else waits on; `talk` outlives the object
-  Pulse(Board board, const PulseOf& of, Talk& talk);
+  Pulse(Board board, const Self& self, Talk& talk);
   ~Pulse();
   Pulse(const Pulse&) = delete;
   Pulse& operator=(const Pulse&) = delete;
@@ -51,13 +44,13 @@ class Pulse {
   void await_all(std::chrono::seconds patience);
 
   /// Ends the job: this rank has failed.
-  [[noreturn]] void fail(const Failure& failure);
+  [[noreturn]] void fail(const Failure& failure) { ending_.fail(failure); }
 
   /// Ends the job: a collective did not come to its end; finds out whose fault that was.
   [[noreturn]] void lost(const std::string& complaint);
 
-  /// "rank 2 on node3 (process 4711) failed in step 8, behind collective 34 (all_reduce of 4 KiB)".
-  std::string failed_text() const;
+  /// Which rank this is, and where it has come to: for messages of its failure.
+  Shown shown() const { return {self_.rank, snapshot()}; }
 
   /// No rank watches this one any more, and it watches none.
   void leave();
@@ -76,16 +69,11 @@ class Pulse {
   void show_warnings();
   void relay_stop();
   double period() const;
-  std::string verdict(const std::vector<std::optional<Sign>>& before);
-  std::string missed_text(const std::vector<std::optional<Sign>>& signs) const;
-  [[noreturn]] void tell(const std::string& text);
-  [[noreturn]] void store_is_gone(const std::string& complaint);
-  [[noreturn]] void finish(const Failure& failure, bool first);
-  void claim_end(int code);
 
   Board board_;
-  PulseOf of_;
+  Self self_;
   Talk& talk_;
+  Ending ending_;
   std::atomic<double> timeout_{50};
   mutable std::mutex mutex_;  ///< over sign_ and the functions
   Sign sign_;
@@ -99,8 +87,6 @@ class Pulse {
   int64_t seen_waiting_ = 0;
   double waited_ = 0;
   std::atomic<int64_t> rounds_{0};
-  std::atomic<bool> ending_{false};
-  std::atomic<int> code_{0};
   bool stopped_ = false;
   std::mutex stop_mutex_;
   std::condition_variable stop_changed_;

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "recipes/user_error.h"
+#include "trainer/dist/pending.h"
 
 namespace sterna::dist {
 namespace {
@@ -32,84 +33,6 @@ Tensor as_bytes(const Tensor& tensor) {
   TORCH_CHECK(tensor.is_contiguous(), "World: expected a contiguous tensor");
   return tensor.view({-1}).view(at::kByte);
 }
-
-/// Tensors of one device and dtype as one; copied there and back unless it is a single one already.
-struct Flat {
-  Tensor whole;               ///< [n]
-  std::vector<Tensor> parts;  ///< empty where the tensor itself is used
-
-  void give_back() const {
-    int64_t at = 0;
-    for (const Tensor& part : parts) {
-      Tensor(part).copy_(whole.narrow(0, at, part.numel()).view_as(part));
-      at += part.numel();
-    }
-  }
-};
-
-std::vector<Flat> flatten(const std::vector<Tensor>& tensors) {
-  std::map<std::pair<at::DeviceType, at::ScalarType>, std::vector<Tensor>> alike;
-  for (const Tensor& tensor : tensors)
-    if (tensor.numel() > 0)
-      alike[{tensor.device().type(), tensor.scalar_type()}].push_back(tensor);
-  std::vector<Flat> flats;
-  for (const auto& [kind, same] : alike) {
-    if (same.size() == 1 && same[0].is_contiguous()) {
-      flats.push_back({same[0].view({-1}), {}});
-      continue;
-    }
-    std::vector<Tensor> rows;
-    for (const Tensor& tensor : same)
-      rows.push_back(tensor.reshape({-1}));
-    flats.push_back({at::cat(rows), same});
-  }
-  return flats;
-}
-
-/// Calls of c10d under way, and what is to be done when they have ended.
-class Pending final : public Work {
- public:
-  /// @param patient  waits for other ranks as long as they live
-  Pending(Pulse& pulse, int64_t number, bool patient)
-      : pulse_(pulse), number_(number), patient_(patient) {}
-
-  /// @param start  calls c10d
-  template <typename Start>
-  void add(const Start& start, Flat flat) {
-    try {
-      works_.push_back(start(flat.whole));
-    } catch (const std::exception& error) {
-      pulse_.lost(error.what());
-    }
-    flats_.push_back(std::move(flat));
-  }
-
-  void wait() override {
-    if (done_)
-      return;
-    done_ = true;
-    if (!patient_)
-      pulse_.wait_for(number_);
-    try {
-      for (const auto& work : works_)
-        work->wait();
-    } catch (const std::exception& error) {
-      pulse_.lost(error.what());
-    }
-    pulse_.wait_for(0);
-    for (const Flat& flat : flats_)
-      flat.give_back();
-    pulse_.end(number_);
-  }
-
- private:
-  Pulse& pulse_;
-  int64_t number_;
-  bool patient_;
-  std::vector<c10::intrusive_ptr<c10d::Work>> works_;
-  std::vector<Flat> flats_;
-  bool done_ = false;
-};
 
 class C10dWorld final : public World {
  public:
@@ -206,7 +129,7 @@ class C10dWorld final : public World {
   }
 
   [[noreturn]] void abort(const std::string& reason) override {
-    pulse_.fail({kRankLost, "sterna: " + pulse_.failed_text() + ": " + reason});
+    pulse_.fail({kRankLost, "sterna: " + failed_text(pulse_.shown()) + ": " + reason});
   }
 
   std::unique_ptr<World> subgroup(const std::vector<int64_t>& ranks) override {
