@@ -1,7 +1,6 @@
 // Ranks that are threads of this process, over real sockets.
 #include "trainer/dist/group.h"
 
-#include <arpa/inet.h>
 #include <iostream>
 #include <sstream>
 #include <thread>
@@ -9,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/port.h"
 #include "tests/support/temp_folder.h"
 
 namespace sterna::dist {
@@ -21,18 +21,6 @@ using namespace std::chrono_literals;
 // processes have one each.
 const int kNoRecorder = setenv("TORCH_FR_BUFFER_SIZE", "0", 1);
 
-int free_port() {
-  const int file = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in name{};
-  name.sin_family = AF_INET;
-  inet_pton(AF_INET, "127.0.0.1", &name.sin_addr);
-  socklen_t size = sizeof name;
-  auto* generic = reinterpret_cast<sockaddr*>(&name);
-  const bool bound = bind(file, generic, size) == 0 && getsockname(file, generic, &size) == 0;
-  close(file);
-  return bound ? ntohs(name.sin_port) : 0;
-}
-
 /// What a rank of a test does.
 struct Rank {
   World& world;
@@ -42,7 +30,7 @@ struct Rank {
 
 /// @return  rank 0's console
 std::string on_ranks(int64_t ranks, const std::function<void(Rank)>& work, double timeout = 20) {
-  const int port = free_port();
+  const int port = tests::unused_port();
   std::vector<std::ostringstream> consoles(static_cast<size_t>(ranks));
   std::vector<std::thread> threads;
   for (int64_t rank = 0; rank < ranks; ++rank)
@@ -55,10 +43,10 @@ std::string on_ranks(int64_t ranks, const std::function<void(Rank)>& work, doubl
       launch.launcher = "test";
       auto& console = consoles[static_cast<size_t>(rank)];
       Talk talk(rank, console, std::cerr);
-      Group group(launch, talk);
+      Group group(launch, talk, [] { return false; });
       World& world = group.join(timeout);
       work({world, group, talk});
-      group.leave();
+      group.leave(0);
     });
   for (std::thread& thread : threads)
     thread.join();
@@ -156,8 +144,14 @@ TEST_P(Groups, WaitAtABarrierLongerThanACollectiveMayTake) {
   on_ranks(
       GetParam(),
       [](const Rank& r) {
+        // By what it writes: who does nothing for so long hangs.
+        std::ofstream sink("/dev/null");
+        const std::string much(1 << 20, 'a');
         if (r.world.rank() == 0)
-          std::this_thread::sleep_for(5500ms);
+          for (int i = 0; i < 55; ++i) {
+            sink << much << std::flush;
+            std::this_thread::sleep_for(100ms);
+          }
         r.world.barrier();
       },
       /*timeout=*/4.0);
@@ -186,20 +180,17 @@ TEST_P(Groups, HandWarningsToTheConsoleOfRankZeroAndNothingElse) {
 }
 
 TEST_P(Groups, OneRankThatIsAskedToStopStopsTheOthers) {
-  on_ranks(
-      GetParam(),
-      [](const Rank& r) {
-        std::atomic<bool> told = false;
-        const bool asked = r.world.rank() == 1;
-        r.group.pulse().share_stop([asked] { return asked; }, [&told] { told = true; });
-        for (int i = 0; i < 200 && !told && !asked; ++i)
-          std::this_thread::sleep_for(50ms);
-        EXPECT_EQ(told, !asked);
-        r.world.barrier();
-        r.group.pulse().share_stop({}, {});
-        std::this_thread::sleep_for(300ms);
-      },
-      /*timeout=*/5.0);
+  on_ranks(GetParam(), [](const Rank& r) {
+    std::atomic<bool> told = false;
+    const bool asked = r.world.rank() == 1;
+    r.group.pulse().stops().share([asked] { return asked; }, [&told] { told = true; });
+    for (int i = 0; i < 200 && !told && !asked; ++i)
+      std::this_thread::sleep_for(50ms);
+    EXPECT_EQ(told, !asked);
+    r.world.barrier();
+    r.group.pulse().stops().share({}, {});
+    std::this_thread::sleep_for(300ms);
+  });
 }
 
 INSTANTIATE_TEST_SUITE_P(OfTwoAndFour, Groups, testing::Values(2, 4));

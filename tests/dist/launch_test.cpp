@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "recipes/user_error.h"
+#include "trainer/dist/slurm.h"
 
 namespace sterna::dist {
 namespace {
@@ -109,6 +110,58 @@ TEST(Launch, InABatchScriptWithoutSrunIsAlone) {
   Variables batch = kSrun;
   batch.erase("SLURM_STEP_ID");
   EXPECT_EQ(read(batch).size, 1);
+}
+
+TEST(Launch, InTheShellOfSallocIsAlone) {
+  // The interactive step, a batch script's, an external one, one that is pending.
+  for (const char* step : {"4294967290", "4294967291", "4294967292", "4294967293"})
+    EXPECT_EQ(read(with(kSrun, {{"SLURM_STEP_ID", step}, {"SLURM_PROCID", "0"}})).size, 1) << step;
+  EXPECT_EQ(read(with(kSrun, {{"SLURM_STEP_ID", "4294967289"}})).size, 4);
+}
+
+TEST(Launch, OfAStepWithFewerTasksThanItsJobCountsThoseOfTheStep) {
+  const Variables step =
+      with(kSrun, {{"SLURM_NTASKS_PER_NODE", "8"}, {"SLURM_STEP_TASKS_PER_NODE", "2(x2)"}});
+  const Launch launch = read(with(step, {{"SLURM_NODEID", "1"}}));
+  EXPECT_EQ(launch.size, 4);
+  EXPECT_EQ(launch.local_size, 2);
+}
+
+TEST(Launch, OfNodesWithDifferentNumbersOfTasksCountsThoseOfItsOwn) {
+  const Variables uneven =
+      with(kSrun, {{"SLURM_NTASKS", "7"}, {"SLURM_TASKS_PER_NODE", "2(x3),1"}});
+  EXPECT_EQ(read(with(uneven, {{"SLURM_NODEID", "2"}})).local_size, 2);
+  EXPECT_EQ(read(with(uneven, {{"SLURM_NODEID", "3"}})).local_size, 1);
+  EXPECT_EQ(read(with(kSrun, {{"SLURM_LOCALID", "1"}})).local_size, 2)
+      << "at least those before it";
+}
+
+TEST(Launch, ReadsTasksOfANodeAsSlurmWritesThem) {
+  EXPECT_EQ(tasks_on_node("2(x3),1", 0), 2);
+  EXPECT_EQ(tasks_on_node("2(x3),1", 2), 2);
+  EXPECT_EQ(tasks_on_node("2(x3),1", 3), 1);
+  EXPECT_EQ(tasks_on_node("4", 0), 4);
+  EXPECT_EQ(tasks_on_node("8,16(x2),3", 2), 16);
+  for (const char* none : {"", "2(x3", "2(x)", "x", "2(y3)", "-1", ",", "2,,3"})
+    EXPECT_EQ(tasks_on_node(none, 1), std::nullopt) << none;
+  EXPECT_EQ(tasks_on_node("2(x3),1", 4), std::nullopt);
+}
+
+TEST(Launch, KnowsTheNameOfTheJob) {
+  EXPECT_EQ(read(with(kTorchrun, {{"TORCHELASTIC_RUN_ID", "abc"}})).job, "abc");
+  EXPECT_EQ(read(kSrun).job, "77.0");
+  const Variables mpi = {{"OMPI_COMM_WORLD_RANK", "0"}, {"OMPI_COMM_WORLD_SIZE", "1"}};
+  EXPECT_EQ(read(with(mpi, {{"PMIX_NAMESPACE", "prterun-a-7@1"}})).job, "prterun-a-7@1");
+  const Launch own = read(with(kTorchrun, {{kJobVariable, "f00"}, {"TORCHELASTIC_RUN_ID", "abc"}}));
+  EXPECT_EQ(own.job, "f00");
+  EXPECT_TRUE(own.own_launcher);
+  EXPECT_FALSE(read(kTorchrun).own_launcher);
+}
+
+TEST(Launch, ReadsWhichNetworkCardsGlooIsToUse) {
+  EXPECT_TRUE(read(kTorchrun).interfaces.empty());
+  EXPECT_EQ(read(with(kTorchrun, {{"GLOO_SOCKET_IFNAME", "eth0,ib1"}})).interfaces,
+            (std::vector<std::string>{"eth0", "ib1"}));
 }
 
 TEST(Launch, TorchrunInsideSrunWins) {

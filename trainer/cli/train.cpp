@@ -39,9 +39,11 @@ int code_of(const run::TrainEnd& end) {
 }
 
 int train_alone(const Invocation& typed, const dist::Launch& launch, Streams streams) {
+  const run::EarlyStop early;
   recipes::Recipe recipe = named_recipe(typed);
   run::TrainOptions options{typed.has("resume"), terminal_columns(), streams.out};
   options.restarted = launch.restarts > 0;
+  options.launch = launch.job;
   options.estimate = plan::estimate;
   return code_of(run::train(recipe, options));
 }
@@ -55,18 +57,20 @@ int train_in_group(const Invocation& typed,
   const auto dist = recipe.section("dist").read<run::DistConfig>();
   // The world belongs to the group, which outlives the run.
   const std::shared_ptr<dist::World> world(&group.join(dist.timeout), [](dist::World*) {});
-  group.pulse().share_stop(run::SignalWatch::arrived, run::SignalWatch::relay);
   run::TrainOptions options{
       typed.has("resume"), launch.rank == 0 ? terminal_columns() : 0, talk.out()};
   options.world = world;
-  options.restarted = launch.restarts > 0;
+  options.restarted = group.is_restarted();
+  options.launch = launch.job;
   options.estimate = plan::estimate;
   options.at_folder = [&](const std::filesystem::path& folder) {
+    // From here on every stage ends orderly, and says what it has kept.
+    group.pulse().stops().share(run::SignalWatch::arrived, run::SignalWatch::relay);
     talk.keep_in(folder / "logs" / ("rank-" + std::to_string(launch.rank) + ".log"));
   };
   const run::TrainEnd end = run::train(recipe, options);
   talk.note(end.stopped_early ? "stopped early" : "done");
-  group.leave();
+  group.leave(code_of(end));
   return code_of(end);
 }
 
@@ -76,8 +80,9 @@ int train_as_rank(const Invocation& typed, const dist::Launch& launch, Streams s
     throw recipes::UserError(
         "this program was built without Gloo's headers, and trains with one rank only: install "
         "libgloo-dev and build again");
+  const run::SignalWatch watch;
   dist::Talk talk(launch.rank, streams.out, streams.err);
-  dist::Group group(launch, talk);
+  dist::Group group(launch, talk, run::SignalWatch::arrived);
   try {
     return train_in_group(typed, launch, group, talk);
   } catch (const recipes::UserError& error) {

@@ -24,6 +24,17 @@ Sign parse_sign(const std::string& text) {
   return s;
 }
 
+std::string to_text(const Failure& failure) {
+  return std::to_string(failure.code) + " " + std::to_string(failure.by) + "\n" + failure.text;
+}
+
+Failure parse_failure(const std::string& text) {
+  Failure failure;
+  std::istringstream(text) >> failure.code >> failure.by;
+  failure.text = text.substr(text.find('\n') + 1);
+  return failure;
+}
+
 }  // namespace
 
 std::string step_text(const Sign& sign) {
@@ -71,21 +82,20 @@ std::vector<std::optional<Sign>> Board::signs() {
   return all;
 }
 
-bool Board::report(const Failure& failure) {
-  const std::vector<uint8_t> mine = bytes_of(std::to_string(failure.code) + "\n" + failure.text);
-  // Two ranks may say the same words: who was first is counted apart.
-  if (store_->add("reports", 1) != 1)
-    return false;
-  store_->set("failure", mine);
-  return true;
+bool Board::appear(int64_t rank, const Sign& sign) {
+  const std::vector<uint8_t> mine = bytes_of(to_text(sign));
+  return store_->compareSet("sign/" + std::to_string(rank), {}, mine) == mine;
+}
+
+Failure Board::report(const Failure& failure) {
+  const std::vector<uint8_t> counts =
+      store_->compareSet("failure", std::vector<uint8_t>{}, bytes_of(to_text(failure)));
+  return parse_failure({counts.begin(), counts.end()});
 }
 
 std::optional<Failure> Board::failure() {
   const auto text = read("failure");
-  if (!text)
-    return std::nullopt;
-  const size_t line = text->find('\n');
-  return Failure{std::stoi(text->substr(0, line)), text->substr(line + 1)};
+  return text ? std::optional(parse_failure(*text)) : std::nullopt;
 }
 
 void Board::put_end(int64_t rank, const std::string& how) {

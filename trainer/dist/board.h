@@ -41,6 +41,7 @@ std::string first_line(const std::string& text);
 struct Failure {
   int code = kRankLost;
   std::string text;  ///< the whole message
+  int64_t by = -1;   ///< the rank that told of it
 };
 
 /// What the ranks of a job, and its launcher, tell each other through the store. Every call may
@@ -55,8 +56,15 @@ class Board {
   std::optional<Sign> sign(int64_t rank);
   std::vector<std::optional<Sign>> signs();
 
-  /// @return  true: nobody had told of one before, and this one counts
-  bool report(const Failure& failure);
+  /// Shows a rank for the first time. @return  false: a process of that rank was here before
+  bool appear(int64_t rank, const Sign& sign);
+
+  /// Says that all ranks have appeared.
+  void open() { write("open", "1"); }
+  bool is_open() { return store_->check({"open"}); }
+
+  /// In one step: whoever dies behind it has told. @return  what counts: the first that was told
+  Failure report(const Failure& failure);
   std::optional<Failure> failure();
 
   /// How the process of a rank ended: its launcher sees it first.

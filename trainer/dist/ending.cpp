@@ -12,6 +12,19 @@ using Clock = std::chrono::steady_clock;
 
 // How long a rank that serves the store stays for the others to read why the job ends.
 constexpr auto kLinger = 3s;
+// Longer than any orderly end.
+constexpr auto kPatience = kLinger + 2s;
+
+/// A file system that hangs must not keep a process.
+void end_soon(int code) {
+  try {
+    std::thread([code] {
+      std::this_thread::sleep_for(kPatience);
+      _exit(code);
+    }).detach();
+  } catch (const std::exception&) {  // no thread can be had: then without
+  }
+}
 
 }  // namespace
 
@@ -22,35 +35,68 @@ void Ending::lose(const std::string& text) {
             "; every rank ends. --resume goes on from the newest complete checkpoint"});
 }
 
-void Ending::fail(const Failure& failure) {
-  bool first = false;
+void Ending::fail(Failure failure) {
+  failure.by = self_.rank;
+  claim(failure);
+  Failure counts;
   try {
-    first = board_.report(failure);
-    if (!first)
-      if (const auto before = board_.failure())
-        follow(*before);
+    counts = board_.report(failure);
   } catch (const std::exception& error) {
-    talk_.note(failure.text);
-    without_store(error.what());
+    talk_.note(std::string("the store does not take it: ") + error.what());
+    say_alone(failure);
+    _exit(failure.code);
   }
-  finish(failure, first);
+  finish(counts, counts.by == self_.rank && !self_.launcher_speaks);
 }
 
 void Ending::follow(const Failure& failure) {
-  finish(failure, /*first=*/false);
+  claim(failure);
+  finish(failure, /*aloud=*/false);
 }
 
-/// One thread of the process ends it; should that one be held by the store, the next one does.
-void Ending::claim(int code) {
-  if (ending_.exchange(true)) {
-    std::this_thread::sleep_for(kLinger + 2s);
-    _exit(code_);
+/// One thread of the process ends it. Should that one be held, by a store that does not answer, the
+/// next one does.
+void Ending::claim(const Failure& failure) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!ending_) {
+      ending_ = failure;
+      return;
+    }
   }
-  code_ = code;
+  std::this_thread::sleep_for(kPatience);
+  std::unique_lock lock(mutex_);
+  const Failure first = *ending_;
+  const bool said = said_;
+  lock.unlock();
+  if (!said)
+    say_alone(first);
+  _exit(first.code);
+}
+
+void Ending::say(const std::string& text, bool aloud) {
+  {
+    const std::lock_guard lock(mutex_);
+    said_ = true;
+  }
+  if (aloud)
+    talk_.complain(text);
+  else
+    talk_.note(text);
+}
+
+/// Nobody can be asked who says it: the first that makes a file in the run's folder does.
+void Ending::say_alone(const Failure& failure) {
+  end_soon(failure.code);
+  say(failure.text, talk_.is_first("lost-" + self_.attempt));
+}
+
+void Ending::work_is_done(int code) {
+  const std::lock_guard lock(mutex_);
+  done_ = code;
 }
 
 void Ending::without_store(const std::string& complaint) {
-  claim(kRankLost);
   const Sign own = own_();
   const std::string text = "sterna: rank " + std::to_string(self_.rank) + " on " + self_.host +
                            " has lost the store of the job, which " +
@@ -58,20 +104,21 @@ void Ending::without_store(const std::string& complaint) {
                            " serves: that process died, is held, or cannot be reached (" +
                            first_line(complaint) + "); " + step_text(own) + ", " +
                            (own.begun > own.ended ? "inside " : "behind ") + collective_text(own);
-  // Nobody is there to agree on who says so: the first rank behind the store does.
-  if (self_.rank <= 1)
-    talk_.complain(text);
-  else
-    talk_.note(text);
+  const Failure gone{kRankLost, text, self_.rank};
+  claim(gone);
+  std::unique_lock lock(mutex_);
+  const std::optional<int> done = done_;
+  lock.unlock();
+  if (done) {
+    talk_.note("left without the store: " + first_line(complaint));
+    _exit(*done);
+  }
+  say_alone(gone);
   _exit(kRankLost);
 }
 
-void Ending::finish(const Failure& failure, bool first) {
-  claim(failure.code);
-  if (first)
-    talk_.complain(failure.text);
-  else
-    talk_.note(failure.text);
+void Ending::finish(const Failure& failure, bool aloud) {
+  say(failure.text, aloud);
   try {
     board_.leave();
     const auto start = Clock::now();

@@ -1,7 +1,7 @@
 #pragma once
 
-#include <atomic>
 #include <functional>
+#include <mutex>
 
 #include "trainer/dist/board.h"
 #include "trainer/dist/talk.h"
@@ -11,11 +11,14 @@ namespace sterna::dist {
 /// Who this rank is to the others.
 struct Self {
   int64_t rank = 0;
-  bool hosts_store = false;  ///< the others need this process to read the board
-  std::string host;          ///< this machine's name
+  bool hosts_store = false;      ///< the others need this process to read the board
+  bool launcher_speaks = false;  ///< what is told on the board is printed by the launcher
+  std::string host;              ///< this machine's name
+  std::string attempt;           ///< name of the job and of this beginning; part of a file's name
 };
 
 /// How a rank ends the job, and itself: any thread may, from whatever the others are waiting in.
+/// One message of the job reaches a console.
 class Ending {
  public:
   /// @param board, talk  outlive the object
@@ -24,7 +27,7 @@ class Ending {
       : board_(board), self_(self), talk_(talk), own_(std::move(own)) {}
 
   /// This rank has found why. The first one's message is printed.
-  [[noreturn]] void fail(const Failure& failure);
+  [[noreturn]] void fail(Failure failure);
 
   /// This rank has found another one lost. @param text  which, and how
   [[noreturn]] void lose(const std::string& text);
@@ -35,16 +38,23 @@ class Ending {
   /// Nobody can be told any more.
   [[noreturn]] void without_store(const std::string& complaint);
 
+  /// This rank has done its work: a store that goes from now on is no failure.
+  void work_is_done(int code);
+
  private:
-  void claim(int code);
-  [[noreturn]] void finish(const Failure& failure, bool first);
+  void claim(const Failure& failure);
+  void say(const std::string& text, bool aloud);
+  void say_alone(const Failure& failure);
+  [[noreturn]] void finish(const Failure& failure, bool aloud);
 
   Board& board_;
   Self self_;
   Talk& talk_;
   std::function<Sign()> own_;
-  std::atomic<bool> ending_{false};
-  std::atomic<int> code_{0};
+  std::mutex mutex_;  ///< over what follows
+  std::optional<Failure> ending_;
+  bool said_ = false;
+  std::optional<int> done_;
 };
 
 }  // namespace sterna::dist

@@ -3,6 +3,8 @@
 // Their library must not be linked: its symbols would clash with LibTorch's copy.
 #include "trainer/dist/gloo.h"
 
+#include <net/if.h>
+
 #include "recipes/user_error.h"
 
 #ifdef STERNA_HAS_GLOO
@@ -20,9 +22,27 @@ bool has_gloo() {
   return true;
 }
 
+static void require_interface(const std::string& name) {
+  if (if_nametoindex(name.c_str()) != 0)
+    return;
+  std::string all;
+  if (struct if_nameindex* const list = ::if_nameindex()) {
+    for (const struct if_nameindex* each = list; each->if_index != 0; ++each)
+      all += std::string(all.empty() ? "" : ", ") + each->if_name;
+    if_freenameindex(list);
+  }
+  throw recipes::UserError("GLOO_SOCKET_IFNAME: this host has no network card '" + name +
+                           "'; it has " + all);
+}
+
 Backend make_gloo(const Store& store, const Member& member) {
   auto options = c10d::ProcessGroupGloo::Options::create(kPatience);
-  options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(member.address));
+  for (const std::string& name : member.interfaces) {
+    require_interface(name);
+    options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForInterface(name));
+  }
+  if (member.interfaces.empty())
+    options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(member.address));
   return c10::make_intrusive<c10d::ProcessGroupGloo>(
       store, static_cast<int>(member.rank), static_cast<int>(member.size), options);
 }

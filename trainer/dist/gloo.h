@@ -14,14 +14,15 @@ using Backend = c10::intrusive_ptr<c10d::Backend>;
 struct Member {
   int64_t rank = 0;
   int64_t size = 1;
-  std::string address;  ///< of this host, where the others reach it
+  std::string address;                       ///< of this host, where the others reach it
+  std::vector<std::string> interfaces = {};  ///< names of network cards; empty: the address's
 };
 
 /// Whether this program was built beside Gloo's headers (package libgloo-dev).
 bool has_gloo();
 
 /// Collectives over TCP, for tensors in host memory.
-/// @throws recipes::UserError  without Gloo
+/// @throws recipes::UserError  without Gloo; where a card is not there
 Backend make_gloo(const Store& store, const Member& member);
 
 }  // namespace sterna::dist

@@ -1,7 +1,7 @@
 #include "trainer/dist/group.h"
 
 #include <arpa/inet.h>
-#include <cstring>
+#include <cctype>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netdb.h>
@@ -10,6 +10,8 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include "recipes/user_error.h"
+#include "trainer/dist/meeting.h"
 #include "trainer/dist/nccl.h"
 
 namespace sterna::dist {
@@ -26,9 +28,16 @@ Store connect_store(const Launch& launch, bool serve) {
   options.isServer = serve;
   options.waitWorkers = false;
   options.timeout = kToAppear;
-  const Store store = c10::make_intrusive<c10d::TCPStore>(launch.address, options);
-  // A launcher's store outlives its attempts.
-  return c10::make_intrusive<c10d::PrefixStore>("sterna/" + std::to_string(launch.restarts), store);
+  return c10::make_intrusive<c10d::TCPStore>(launch.address, options);
+}
+
+/// A part of a file's name that no other job on this host has.
+std::string file_name_of(const Launch& launch) {
+  std::string name = launch.job + "-" + std::to_string(launch.port);
+  for (char& c : name)
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0)
+      c = '-';
+  return name;
 }
 
 std::string text_of(const sockaddr* address, socklen_t size) {
@@ -96,21 +105,34 @@ std::string host_name() {
   return name;
 }
 
-Group::Group(const Launch& launch, Talk& talk) : launch_(launch), talk_(talk) {
-  const bool serve = !launch.agent_store && launch.rank == 0;
+Group::Group(const Launch& launch, Talk& talk, const std::function<bool()>& stopping)
+    : launch_(launch), talk_(talk) {
+  Self self{launch.rank,
+            !launch.agent_store && launch.rank == 0,
+            launch.own_launcher,
+            host_name(),
+            file_name_of(launch)};
   try {
-    store_ = connect_store(launch, serve);
-    Board board(connect_store(launch, false), launch.size);
-    pulse_ = std::make_unique<Pulse>(std::move(board), Self{launch.rank, serve, host_name()}, talk);
+    const Store own = connect_store(launch, self.hosts_store);
+    const Store pulses = connect_store(launch, false);
+    const Met met = meet(pulses, launch, self, talk, stopping);
+    attempt_ = met.attempt;
+    self.attempt += "-" + std::to_string(attempt_);
+    store_ = of_attempt(of_job(own, launch.job), attempt_);
+    Board board(of_attempt(of_job(pulses, launch.job), attempt_), launch.size);
+    pulse_ = std::make_unique<Pulse>(std::move(board), self, talk, met.sign);
+    pulse_->stops().end_where(stopping, stopped_early(self));
+  } catch (const recipes::UserError&) {
+    throw;
   } catch (const std::exception& error) {
     throw std::runtime_error(
-        "rank " + std::to_string(launch.rank) + " on " + host_name() + " finds no store at " +
+        "rank " + std::to_string(launch.rank) + " on " + self.host + " finds no store at " +
         launch.address + ":" + std::to_string(launch.port) + ", where " +
         (launch.agent_store ? "its launcher" : "rank 0") + " should serve it: " + error.what());
   }
   talk.note("rank " + std::to_string(launch.rank) + " of " + std::to_string(launch.size) + " on " +
-            host_name() + ", process " + std::to_string(getpid()) + ", started by " +
-            launch.launcher + ", restart " + std::to_string(launch.restarts) + ", device cpu");
+            self.host + ", process " + std::to_string(getpid()) + ", started by " +
+            launch.launcher + ", beginning " + std::to_string(attempt_) + ", device cpu");
 }
 
 Group::~Group() {
@@ -120,14 +142,14 @@ Group::~Group() {
 
 World& Group::join(double timeout) {
   pulse_->set_timeout(timeout);
-  pulse_->await_all(kToAppear);
   Circle all{{}, launch_.rank, "all"};
   for (int64_t rank = 0; rank < launch_.size; ++rank)
     all.ranks.push_back(rank);
   const std::chrono::milliseconds limit(static_cast<int64_t>(timeout * 1000));
   const auto connect = [this, limit, address = own_address(launch_)](const Circle& circle,
                                                                      at::DeviceType device) {
-    const Member member{circle.rank, static_cast<int64_t>(circle.ranks.size()), address};
+    const Member member{
+        circle.rank, static_cast<int64_t>(circle.ranks.size()), address, launch_.interfaces};
     const bool host = device == at::kCPU;
     const Store store =
         c10::make_intrusive<c10d::PrefixStore>(circle.name + (host ? "" : "/gpu"), store_);
@@ -147,9 +169,13 @@ void Group::fail(int code, const std::string& why) {
   pulse_->fail({code, "error: " + why + who});
 }
 
-void Group::leave() {
+bool Group::is_restarted() const {
+  return launch_.restarts > 0 || attempt_ > 1;
+}
+
+void Group::leave(int code) {
   world_->barrier();
-  pulse_->leave();
+  pulse_->leave(code);
 }
 
 }  // namespace sterna::dist

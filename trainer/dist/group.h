@@ -14,27 +14,35 @@ namespace sterna::dist {
 /// code of the first rank that failed.
 class Group {
  public:
-  /// Finds the store. @param launch  of more than one rank; `talk` outlives the object
-  Group(const Launch& launch, Talk& talk);
+  /// Finds the store, and waits for all ranks. Until stops() of the pulse is told otherwise, the
+  /// job ends with exit code 3 where a rank is asked to stop.
+  /// @param launch  of more than one rank; `talk` outlives the object
+  /// @param stopping  this process was asked to stop
+  Group(const Launch& launch, Talk& talk, const std::function<bool()>& stopping);
   ~Group();
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
 
-  /// Waits for all ranks and connects them. @param timeout  of a collective and of signs of life,
+  /// Connects all ranks. @param timeout  of a collective and of signs of life,
   /// in seconds
   World& join(double timeout);
 
   Pulse& pulse() { return *pulse_; }
 
+  /// Whether ranks of this launch have been at work before.
+  bool is_restarted() const;
+
   /// Ends all ranks, with a message that names this one. @param code  exit code of all of them
   [[noreturn]] void fail(int code, const std::string& why);
 
-  /// This rank has done its work; all are to come here.
-  void leave();
+  /// This rank has done its work; all are to come here. @param code  which its process is to end
+  /// with
+  void leave(int code);
 
  private:
   Launch launch_;
   Talk& talk_;
+  int64_t attempt_ = 0;
   Store store_;
   std::unique_ptr<Pulse> pulse_;
   std::unique_ptr<World> world_;

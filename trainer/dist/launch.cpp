@@ -1,10 +1,13 @@
 #include "trainer/dist/launch.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <limits>
+#include <sstream>
 
 #include "recipes/user_error.h"
+#include "trainer/dist/slurm.h"
 
 namespace sterna::dist {
 namespace {
@@ -69,8 +72,8 @@ constexpr Names kMpirun{"mpirun",
                         "OMPI_COMM_WORLD_SIZE",
                         "OMPI_COMM_WORLD_LOCAL_RANK",
                         "OMPI_COMM_WORLD_LOCAL_SIZE"};
-constexpr Names kSrun{
-    "srun", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE"};
+// SLURM_NTASKS_PER_NODE is what the job asked for, not what the step has.
+constexpr Names kSrun{"srun", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", ""};
 
 Launch read_ranks(const Variables& variables, const Names& names) {
   variables.require(names.size, names.rank);
@@ -124,6 +127,10 @@ Launch of_torchrun(const Variables& variables) {
   if (agent != "True" && agent != "False")
     throw UserError("TORCHELASTIC_USE_AGENT_STORE: expected True or False, found '" + agent + "'");
   launch.agent_store = agent == "True";
+  launch.own_launcher = variables.has(kJobVariable);
+  if (launch.own_launcher)
+    launch.launcher = "sterna";
+  launch.job = variables.text(kJobVariable, variables.text("TORCHELASTIC_RUN_ID"));
   launch.restarts = variables.number_or("TORCHELASTIC_RESTART_COUNT", 0);
   if (variables.has(kMpirun.rank) &&
       variables.number_or(kMpirun.size, launch.size) == launch.size &&
@@ -136,6 +143,7 @@ Launch of_torchrun(const Variables& variables) {
 
 Launch of_mpirun(const Variables& variables) {
   Launch launch = read_ranks(variables, kMpirun);
+  launch.job = variables.text("PMIX_NAMESPACE", variables.text("OMPI_MCA_ess_base_jobid"));
   if (launch.local_size == launch.size)
     launch.address = "127.0.0.1";
   if (launch.size > 1)
@@ -143,8 +151,18 @@ Launch of_mpirun(const Variables& variables) {
   return launch;
 }
 
+/// Of the step, which may have fewer tasks than its job; nodes may have different numbers.
+int64_t tasks_of_this_node(const Variables& variables, const Launch& launch) {
+  const std::string list =
+      variables.text("SLURM_STEP_TASKS_PER_NODE", variables.text("SLURM_TASKS_PER_NODE"));
+  const auto told = tasks_on_node(list, variables.number_or("SLURM_NODEID", 0));
+  return std::clamp(told.value_or(0), launch.local_rank + 1, launch.size);
+}
+
 Launch of_srun(const Variables& variables) {
   Launch launch = read_ranks(variables, kSrun);
+  launch.local_size = tasks_of_this_node(variables, launch);
+  launch.job = variables.text("SLURM_JOB_ID") + "." + variables.text("SLURM_STEP_ID");
   // Rank 0 is on the first host; where srun was typed may be a login node.
   launch.address = first_host(variables.text(
       "SLURM_STEP_NODELIST",
@@ -154,11 +172,32 @@ Launch of_srun(const Variables& variables) {
   return launch;
 }
 
-/// A batch script has the variables of its job as well, but is no rank of it.
+/// A batch script, and the shell of salloc, have the variables of their job, but are no ranks of
+/// it.
 bool by_srun(const Variables& variables) {
-  if (variables.has("SLURM_JOB_ID") && !variables.has("SLURM_STEP_ID"))
+  if (variables.has("SLURM_JOB_ID") && !is_step_of_srun(variables.text("SLURM_STEP_ID")))
     return false;
   return variables.has(kSrun.rank);
+}
+
+/// What torch programs read as well: "eth0,eth1".
+std::vector<std::string> interfaces_of(const Variables& variables) {
+  std::vector<std::string> all;
+  std::istringstream names(variables.text("GLOO_SOCKET_IFNAME"));
+  for (std::string name; std::getline(names, name, ',');)
+    if (!name.empty())
+      all.push_back(name);
+  return all;
+}
+
+Launch launch_of(const Variables& variables) {
+  if (variables.has(kTorchrun.rank) || variables.has(kTorchrun.size))
+    return of_torchrun(variables);
+  if (variables.has(kMpirun.rank) || variables.has(kMpirun.size))
+    return of_mpirun(variables);
+  if (by_srun(variables))
+    return of_srun(variables);
+  return {};
 }
 
 }  // namespace
@@ -172,26 +211,11 @@ Environment process_environment() {
   };
 }
 
-std::string first_host(const std::string& list) {
-  const auto open = list.find('[');
-  const auto comma = list.find(',');
-  if (open == std::string::npos || comma < open)
-    return list.substr(0, comma);
-  const auto end = list.find_first_of("-,]", open);
-  if (end == std::string::npos)
-    return list.substr(0, open);
-  return list.substr(0, open) + list.substr(open + 1, end - open - 1);
-}
-
 Launch read_launch(const Environment& environment) {
   const Variables variables(environment);
-  if (variables.has(kTorchrun.rank) || variables.has(kTorchrun.size))
-    return of_torchrun(variables);
-  if (variables.has(kMpirun.rank) || variables.has(kMpirun.size))
-    return of_mpirun(variables);
-  if (by_srun(variables))
-    return of_srun(variables);
-  return {};
+  Launch launch = launch_of(variables);
+  launch.interfaces = interfaces_of(variables);
+  return launch;
 }
 
 }  // namespace sterna::dist

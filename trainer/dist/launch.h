@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace sterna::dist {
 
@@ -11,14 +12,20 @@ namespace sterna::dist {
 struct Launch {
   int64_t rank = 0;
   int64_t size = 1;
-  int64_t local_rank = 0;    ///< among those of this host
-  int64_t local_size = 1;    ///< ranks of this host
-  std::string address;       ///< where the store is: a host name or an address
-  int port = 0;              ///< of the store
-  bool agent_store = false;  ///< the launcher serves the store; else rank 0 does
-  int64_t restarts = 0;      ///< how often the launcher has begun anew
-  std::string launcher;      ///< "torchrun", "mpirun" or "srun"; empty: started alone
+  int64_t local_rank = 0;     ///< among those of this host
+  int64_t local_size = 1;     ///< ranks of this host
+  std::string address;        ///< where the store is: a host name or an address
+  int port = 0;               ///< of the store
+  bool agent_store = false;   ///< the launcher serves the store; else rank 0 does
+  int64_t restarts = 0;       ///< how often the launcher has begun anew
+  std::string launcher;       ///< "sterna", "torchrun", "mpirun" or "srun"; empty: started alone
+  bool own_launcher = false;  ///< by --nproc
+  std::string job;            ///< what the launcher calls the job; the same on all its ranks
+  std::vector<std::string> interfaces;  ///< network cards for Gloo; empty: the one towards rank 0
 };
+
+/// What --nproc tells its ranks beside torchrun's variables: a name of the job.
+inline constexpr const char* kJobVariable = "STERNA_JOB";
 
 /// A variable's value; nothing where it is not set or empty.
 using Environment = std::function<std::optional<std::string>(const std::string& name)>;
@@ -29,8 +36,5 @@ Environment process_environment();
 /// world of one where none has.
 /// @throws recipes::UserError  naming variables that contradict each other, are no numbers or lack
 Launch read_launch(const Environment& environment);
-
-/// "node03" of "node[03-05,09],gpu1": the first host of a list as Slurm writes it.
-std::string first_host(const std::string& list);
 
 }  // namespace sterna::dist

@@ -3,16 +3,18 @@
 #include <arpa/inet.h>
 #include <chrono>
 #include <map>
+#include <random>
 #include <set>
+#include <sstream>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "trainer/dist/board.h"
 #include "trainer/dist/held_signals.h"
 #include "trainer/dist/local_rank.h"
+#include "trainer/dist/meeting.h"
 
 namespace sterna::dist {
 namespace {
@@ -22,7 +24,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr const char* kAddress = "127.0.0.1";
 // Ranks need this long to find out whose fault it was, and to end once it is known.
-constexpr auto kToFindOut = 8s;
+constexpr auto kToFindOut = 20s;
 constexpr auto kToEnd = 3s;
 
 /// A socket that listens on a free port, for the store of the job.
@@ -43,15 +45,34 @@ struct Listener {
   int port = 0;
 };
 
+/// No other job on this host has it.
+std::string new_name() {
+  std::random_device draw;
+  std::ostringstream text;
+  text << std::hex << draw() << draw();
+  return text.str();
+}
+
+/// A beginning of a job.
+struct Beginning {
+  std::string job;    ///< its name
+  int64_t again = 0;  ///< how often it had begun before
+};
+
 /// The ranks from their start to their end.
 class Attempt {
  public:
-  Attempt(const LocalJob& job, int64_t again, const HeldSignals& signals, std::ostream& errors)
+  Attempt(const LocalJob& job,
+          const Beginning& beginning,
+          const HeldSignals& signals,
+          std::ostream& errors)
       : job_(job), signals_(signals), errors_(errors) {
     Listener listener;
-    for (int64_t rank = 0; rank < job.ranks; ++rank)
-      alive_[start_rank({rank, kAddress, listener.port, again}, job, signals.before())] = rank;
-    serve(listener, again);
+    for (int64_t rank = 0; rank < job.ranks; ++rank) {
+      const LocalRank one{rank, kAddress, listener.port, beginning.again, beginning.job};
+      alive_[start_rank(one, job, signals.of_ranks())] = rank;
+    }
+    serve(listener, beginning.job);
   }
 
   /// @param asked  set where a signal asked to stop
@@ -65,22 +86,23 @@ class Attempt {
         send(signal);
       }
       reap();
+      if (!codes_.empty())
+        speak();
       end_the_rest();
     }
+    speak();
     return verdict();
   }
 
  private:
-  void serve(const Listener& listener, int64_t again) {
+  void serve(const Listener& listener, const std::string& name) {
     c10d::TCPStoreOptions options;
     options.port = static_cast<uint16_t>(listener.port);
     options.isServer = true;
     options.waitWorkers = false;
     options.masterListenFd = listener.file;
-    board_.emplace(c10::make_intrusive<c10d::PrefixStore>(
-                       "sterna/" + std::to_string(again),
-                       c10::make_intrusive<c10d::TCPStore>(kAddress, options)),
-                   job_.ranks);
+    const Store store = of_job(c10::make_intrusive<c10d::TCPStore>(kAddress, options), name);
+    board_.emplace(of_attempt(store, begin_attempt(store)), job_.ranks);
   }
 
   void send(int signal) const {
@@ -115,21 +137,27 @@ class Attempt {
     }
   }
 
-  void end_the_rest() {
-    if (!first_end_ || alive_.empty())
+  /// Ranks tell the board, and this program says it: it outlives them all.
+  void speak() {
+    if (known_since_)
       return;
-    if (!known_since_ && board_->failure())
-      known_since_ = Clock::now();
+    failure_ = board_->failure();
+    if (!failure_)
+      return;
+    known_since_ = Clock::now();
+    errors_ << failure_->text << std::endl;
+  }
+
+  void end_the_rest() {
     const bool late = known_since_ ? Clock::now() - *known_since_ > kToEnd
-                                   : Clock::now() - *first_end_ > kToFindOut;
+                                   : first_end_ && Clock::now() - *first_end_ > kToFindOut;
     if (late)
       send(SIGKILL);  // whoever is alive by now is held, or hangs
   }
 
   int verdict() {
-    const auto failure = board_->failure();
-    if (failure)
-      return failure->code;
+    if (failure_)
+      return failure_->code;
     if (codes_.size() == 1)
       if (const int code = *codes_.begin();
           code < 128 || code == 128 + SIGINT || code == 128 + SIGTERM)
@@ -145,6 +173,7 @@ class Attempt {
   std::optional<Board> board_;
   std::set<int> codes_;
   std::optional<Clock::time_point> first_end_;
+  std::optional<Failure> failure_;
   std::optional<Clock::time_point> known_since_;
   std::string how_;
 };
@@ -153,9 +182,10 @@ class Attempt {
 
 int run_local(const LocalJob& job, std::ostream& errors) {
   const HeldSignals signals;
+  const std::string name = new_name();
   bool asked = false;
   for (int64_t again = 0;; ++again) {
-    const int code = Attempt(job, again, signals, errors).run(asked);
+    const int code = Attempt(job, {name, again}, signals, errors).run(asked);
     if (code != kRankLost || asked || again == job.max_restarts)
       return code;
     errors << "sterna: restart " << again + 1 << " of " << job.max_restarts << std::endl;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "trainer/dist/board.h"
+#include "trainer/dist/launch.h"
 
 namespace sterna::dist {
 namespace {
@@ -27,6 +28,7 @@ std::vector<std::string> environment_of(const LocalRank& rank, const LocalJob& j
       {"MASTER_PORT", std::to_string(rank.port)},
       {"TORCHELASTIC_USE_AGENT_STORE", "True"},
       {"TORCHELASTIC_RESTART_COUNT", std::to_string(rank.again)},
+      {kJobVariable, rank.job},
       {"TORCHELASTIC_MAX_RESTARTS", std::to_string(job.max_restarts)}};
   std::vector<std::string> all;
   for (char** each = environ; *each != nullptr; ++each) {

@@ -14,6 +14,7 @@ struct LocalRank {
   std::string address;  ///< of the store
   int port = 0;
   int64_t again = 0;  ///< how often the job has begun anew
+  std::string job;    ///< its name, the same for all ranks and beginnings
 };
 
 /// Executes this program anew with the variables that torchrun would set. The process is the head

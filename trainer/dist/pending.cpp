@@ -46,8 +46,7 @@ void Pending::wait() {
   if (done_)
     return;
   done_ = true;
-  if (!patient_)
-    pulse_.wait_for(number_);
+  pulse_.wait_for(number_, patient_);
   try {
     for (const auto& work : works_)
       work->wait();

@@ -1,6 +1,8 @@
 #include "trainer/dist/pulse.h"
 
 #include <algorithm>
+#include <memory>
+#include <new>
 #include <unistd.h>
 
 namespace sterna::dist {
@@ -11,6 +13,7 @@ using namespace std::chrono_literals;
 // Beats, and seconds, in which a rank that lives is seen to.
 constexpr double kBeatsToShow = 4;
 constexpr double kShowSeconds = 3;
+constexpr size_t kSpareBytes = 1 << 18;
 
 double seconds_between(std::chrono::steady_clock::time_point a,
                        std::chrono::steady_clock::time_point b) {
@@ -23,13 +26,12 @@ std::string seconds_text(double seconds) {
 
 }  // namespace
 
-Pulse::Pulse(Board board, const Self& self, Talk& talk)
+Pulse::Pulse(Board board, const Self& self, Talk& talk, Sign sign)
     : board_(std::move(board)),
       self_(self),
       talk_(talk),
-      ending_(board_, self, talk, [this] { return snapshot(); }) {
-  sign_.host = self.host;
-  sign_.process = getpid();
+      ending_(board_, self, talk, [this] { return snapshot(); }),
+      sign_(std::move(sign)) {
   if (self_.rank != 0)
     talk_.on_warning([this](const std::string& line) {
       try {
@@ -38,29 +40,34 @@ Pulse::Pulse(Board board, const Self& self, Talk& talk)
         talk_.note(std::string("could not be handed on: ") + error.what());
       }
     });
-  board_.put(self_.rank, snapshot());
   beating_ = std::thread([this] { beat(); });
   watching_ = std::thread([this] { watch_over(); });
 }
 
 Pulse::~Pulse() {
-  stop();
+  stop_beating();
+  {
+    const std::lock_guard lock(stop_mutex_);
+    unwatched_ = true;
+  }
+  stop_changed_.notify_all();
+  watching_.join();
 }
 
-void Pulse::stop() {
+void Pulse::stop_beating() {
   talk_.on_warning({});
   {
     const std::lock_guard lock(stop_mutex_);
     stopped_ = true;
   }
   stop_changed_.notify_all();
-  for (std::thread* each : {&beating_, &watching_})
-    if (each->joinable())
-      each->join();
+  if (beating_.joinable())
+    beating_.join();
 }
 
 void Pulse::set_timeout(double seconds) {
   timeout_ = seconds;
+  joined_ = true;
 }
 
 double Pulse::period() const {
@@ -83,12 +90,6 @@ void Pulse::at_step(int64_t step) {
   sign_.step = step;
 }
 
-void Pulse::share_stop(std::function<bool()> stopping, std::function<void()> stop) {
-  const std::lock_guard lock(mutex_);
-  stopping_ = std::move(stopping);
-  stop_ = std::move(stop);
-}
-
 Sign Pulse::snapshot() const {
   const std::lock_guard lock(mutex_);
   return sign_;
@@ -97,6 +98,8 @@ Sign Pulse::snapshot() const {
 // ---- the thread that shows this rank, and looks
 
 void Pulse::beat() {
+  auto spare = std::make_unique<char[]>(kSpareBytes);
+  idleness_.leave_out_this_thread();
   auto last = Clock::now();
   std::unique_lock lock(stop_mutex_);
   while (!stop_changed_.wait_for(
@@ -106,6 +109,9 @@ void Pulse::beat() {
     try {
       // A longer pause was this process's own: it says nothing about the others.
       round(std::min(seconds_between(last, now), 2 * period()));
+    } catch (const std::bad_alloc&) {
+      spare.reset();  // to say so takes a little
+      ending_.fail({kRankLost, "sterna: " + failed_text(shown()) + ": out of memory"});
     } catch (const std::exception& error) {
       ending_.without_store(error.what());
     }
@@ -128,7 +134,7 @@ void Pulse::round(double since_last) {
   if (const auto failure = board_.failure())
     ending_.follow(*failure);
   show_warnings();
-  relay_stop();
+  stops_.look(board_, ending_);
   look_at_next(since_last);
   look_at_own(since_last);
 }
@@ -137,25 +143,6 @@ void Pulse::show_warnings() {
   if (self_.rank == 0)
     for (const std::string& line : board_.new_warnings())
       talk_.show(line);
-}
-
-void Pulse::relay_stop() {
-  std::function<bool()> stopping;
-  std::function<void()> stop;
-  {
-    const std::lock_guard lock(mutex_);
-    stopping = stopping_;
-    stop = stop_;
-  }
-  if (!stopping || stop_relayed_)
-    return;
-  if (board_.asked_to_stop()) {
-    stop();
-    stop_relayed_ = true;
-  } else if (stopping()) {
-    board_.ask_to_stop();
-    stop_relayed_ = true;
-  }
 }
 
 void Pulse::look_at_next(double since_last) {
@@ -184,8 +171,13 @@ void Pulse::look_at_own(double since_last) {
   const int64_t number = waited_for_;
   waited_ = number != 0 && number == seen_waiting_ ? waited_ + since_last : 0;
   seen_waiting_ = number;
-  if (waited_ >= timeout_)
+  if (waited_ >= timeout_ && !patient_)
     lost("no end within " + seconds_text(timeout_));
+  if (number != 0 || !joined_)
+    idleness_.forget();
+  else if (const double idle = idleness_.look(since_last); idle >= timeout_)
+    ending_.lose(idle_text(
+        shown(), "neither computed, read nor written for " + seconds_text(idle), board_.signs()));
 }
 
 /// A store that does not answer holds the other thread for ever.
@@ -195,7 +187,7 @@ void Pulse::watch_over() {
   int64_t seen = -1;
   double silent = 0;
   std::unique_lock lock(stop_mutex_);
-  while (!stop_changed_.wait_for(lock, kLook, [&] { return stopped_; })) {
+  while (!stop_changed_.wait_for(lock, kLook, [&] { return unwatched_; })) {
     const int64_t rounds = rounds_;
     silent = rounds == seen ? silent + std::chrono::duration<double>(kLook).count() : 0;
     seen = rounds;
@@ -226,27 +218,9 @@ void Pulse::lost(const std::string& complaint) {
   }
 }
 
-void Pulse::await_all(std::chrono::seconds patience) {
-  try {
-    const auto start = Clock::now();
-    for (int64_t rank = 0; rank < board_.size(); ++rank) {
-      while (!board_.sign(rank)) {
-        if (const auto how = board_.end_of(rank))
-          ending_.lose("rank " + std::to_string(rank) + " is lost: it " + *how +
-                       " before it appeared");
-        if (Clock::now() - start > patience)
-          ending_.lose("rank " + std::to_string(rank) + " of " + std::to_string(board_.size()) +
-                       " has not appeared within " + std::to_string(patience.count()) + " s");
-        std::this_thread::sleep_for(20ms);
-      }
-    }
-  } catch (const std::exception& error) {
-    ending_.without_store(error.what());
-  }
-}
-
-void Pulse::leave() {
-  stop();  // who counts as gone must not miss a store that goes then
+void Pulse::leave(int code) {
+  ending_.work_is_done(code);
+  stop_beating();  // who counts as gone must not miss a store that goes then
   {
     const std::lock_guard lock(mutex_);
     sign_.left = true;
@@ -258,11 +232,15 @@ void Pulse::leave() {
     board_.leave();
     const auto start = Clock::now();
     while (self_.hosts_store && board_.left() < board_.size() &&
-           seconds_between(start, Clock::now()) < timeout_)
+           seconds_between(start, Clock::now()) < timeout_) {
+      ++rounds_;
       std::this_thread::sleep_for(20ms);
+    }
   } catch (const std::exception& error) {
     talk_.note(std::string("left without the store: ") + error.what());
   }
+  const std::lock_guard lock(stop_mutex_);
+  unwatched_ = true;
 }
 
 }  // namespace sterna::dist

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <mutex>
@@ -9,6 +8,8 @@
 #include <thread>
 
 #include "trainer/dist/ending.h"
+#include "trainer/dist/idleness.h"
+#include "trainer/dist/stop_relay.h"
 #include "trainer/dist/verdict.h"
 
 namespace sterna::dist {
@@ -16,32 +17,34 @@ namespace sterna::dist {
 /// A rank's sign of life, sent every second, and its watch over the others: each looks at the next
 /// one. Whoever finds a rank lost tells all; the first one's message is printed, and every process
 /// ends with its code, from whatever it was waiting in. Ranks that a debugger or SIGSTOP holds
-/// count as lost; time in which this process itself was held does not count against others.
+/// count as lost; time in which this process itself was held does not count against others. A rank
+/// that has done nothing for as long, and waits for nobody, counts as lost as well: it finds that
+/// itself.
 class Pulse {
  public:
-  /// @param board  on a connection that nobody else waits on; `talk` outlives the object
-  Pulse(Board board, const Self& self, Talk& talk);
+  /// @param board  on a connection that nobody else waits on, where all ranks have appeared
+  /// @param sign  as which this one has; `talk` outlives the object
+  Pulse(Board board, const Self& self, Talk& talk, Sign sign);
   ~Pulse();
   Pulse(const Pulse&) = delete;
   Pulse& operator=(const Pulse&) = delete;
 
-  /// Seconds without a sign after which a rank is lost.
+  /// Seconds without a sign, or without work, after which a rank is lost.
   void set_timeout(double seconds);
 
   /// Notes a collective. @return  its number, from 1
   int64_t begin(const std::string& collective);
   void end(int64_t number);
   /// While a thread waits for that collective to end; 0: it does not. Beyond the timeout the job
-  /// ends.
-  void wait_for(int64_t number) { waited_for_ = number; }
+  /// ends, unless it waits patiently: then as long as the others live and work.
+  void wait_for(int64_t number, bool patient = false) {
+    patient_ = patient;
+    waited_for_ = number;
+  }
   void at_step(int64_t step);
 
-  /// @param stopping  true where this process was asked to stop; then `stop` is called on all
-  /// others
-  void share_stop(std::function<bool()> stopping, std::function<void()> stop);
-
-  /// Waits until every rank has shown itself. Ends the job where one does not within `patience`.
-  void await_all(std::chrono::seconds patience);
+  /// What happens where this process, or another rank, is asked to stop; nothing before it is told.
+  StopRelay& stops() { return stops_; }
 
   /// Ends the job: this rank has failed.
   [[noreturn]] void fail(const Failure& failure) { ending_.fail(failure); }
@@ -52,13 +55,14 @@ class Pulse {
   /// Which rank this is, and where it has come to: for messages of its failure.
   Shown shown() const { return {self_.rank, snapshot()}; }
 
-  /// No rank watches this one any more, and it watches none.
-  void leave();
+  /// No rank watches this one any more, and it watches none. Where the store goes meanwhile, or
+  /// does not answer, the process ends with `code`.
+  void leave(int code);
 
  private:
   using Clock = std::chrono::steady_clock;
 
-  void stop();
+  void stop_beating();
   Sign snapshot() const;
   void show();
   void beat();
@@ -67,27 +71,28 @@ class Pulse {
   void look_at_next(double since_last);
   void look_at_own(double since_last);
   void show_warnings();
-  void relay_stop();
   double period() const;
 
   Board board_;
   Self self_;
   Talk& talk_;
   Ending ending_;
+  StopRelay stops_;
   std::atomic<double> timeout_{50};
-  mutable std::mutex mutex_;  ///< over sign_ and the functions
+  mutable std::mutex mutex_;  ///< over sign_
   Sign sign_;
-  std::function<bool()> stopping_;
-  std::function<void()> stop_;
-  bool stop_relayed_ = false;
   int64_t watched_ = -1;  ///< the next rank that has not left, and what was last seen of it
   int64_t watched_beat_ = -1;
   double silent_ = 0;
   std::atomic<int64_t> waited_for_{0};
   int64_t seen_waiting_ = 0;
   double waited_ = 0;
+  std::atomic<bool> patient_{false};
+  std::atomic<bool> joined_{false};
+  Idleness idleness_;
   std::atomic<int64_t> rounds_{0};
-  bool stopped_ = false;
+  bool stopped_ = false;    ///< the beating
+  bool unwatched_ = false;  ///< the watch over the beating
   std::mutex stop_mutex_;
   std::condition_variable stop_changed_;
   std::thread beating_;

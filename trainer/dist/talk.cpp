@@ -1,6 +1,8 @@
 #include "trainer/dist/talk.h"
 
 #include <ctime>
+#include <fcntl.h>
+#include <unistd.h>
 
 namespace sterna::dist {
 namespace {
@@ -77,6 +79,7 @@ void Talk::keep_in(const std::filesystem::path& file) {
   std::filesystem::create_directories(file.parent_path());
   const std::lock_guard lock(mutex_);
   log_.open(file, std::ios::app);
+  folder_ = file.parent_path();
   for (const std::string& line : early_)
     log_ << line << "\n";
   log_ << std::flush;
@@ -107,6 +110,28 @@ void Talk::complain(const std::string& text) {
   console_ << std::flush;
   errors_ << text << std::endl;
   note_locked(text);
+}
+
+bool Talk::is_first(const std::string& name) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  std::unique_lock lock(mutex_);
+  const fs::path folder = folder_;
+  lock.unlock();
+  const fs::path place =
+      folder.empty() ? fs::temp_directory_path(error) / ("sterna-" + name) : folder / name;
+  for (int i = 0; i < 2; ++i) {
+    const int file = open(place.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
+    if (file >= 0 || errno != EEXIST) {
+      close(file);
+      return true;
+    }
+    const auto made = fs::last_write_time(place, error);
+    if (error || fs::file_time_type::clock::now() - made < std::chrono::minutes(1))
+      return false;
+    fs::remove(place, error);  // of a job of the same name, long ago
+  }
+  return false;
 }
 
 void Talk::on_warning(std::function<void(const std::string&)> listener) {

@@ -35,6 +35,10 @@ class Talk {
   /// A last word: on the error stream and in the log.
   void complain(const std::string& text);
 
+  /// Whether no other rank has asked for the same name within the last minute, by a file beside the
+  /// logs; before there are any, in the folder for temporary files. True where none can be made.
+  bool is_first(const std::string& name);
+
   /// Who is handed warnings.
   void on_warning(std::function<void(const std::string&)> listener);
 
@@ -50,6 +54,7 @@ class Talk {
   std::ostream out_;
   std::mutex mutex_;
   std::ofstream log_;
+  std::filesystem::path folder_;    ///< of the logs; empty before
   std::vector<std::string> early_;  ///< lines before there was a log
   std::function<void(const std::string&)> listener_;
 };

@@ -50,6 +50,12 @@ std::string lost_text(const Shown& own, int64_t rank, const std::string& how, co
          missed_text(own.sign, signs);
 }
 
+std::string idle_text(const Shown& own, const std::string& how, const Signs& signs) {
+  return name_of(own.rank, own.sign) + " hangs: it has " + how + "; " +
+         missed_text(own.sign, signs) + "; it is in " + step_text(own.sign) + ", " +
+         (own.sign.begun == 0 ? "before any collective" : at_collective(own.sign));
+}
+
 std::string verdict(Board& board, const Shown& own, const Signs& before) {
   const Signs now = board.signs();
   for (int64_t rank = 0; rank < board.size(); ++rank) {

@@ -26,26 +26,73 @@ void note(int signal) {
   g_noted_at = now.tv_sec;
 }
 
-struct sigaction g_before[2];
 constexpr int kSignals[2] = {SIGTERM, SIGINT};
+constexpr int kStoppedEarly = 3;
+constexpr char kNothingToSave[] = "stopped before the first step; nothing to save\n";
+
+/// What was done about the signals before, to be put back.
+using Before = struct sigaction[2];
+Before g_before_watch;
+Before g_before_early;
+int g_watches = 0;
+volatile std::sig_atomic_t g_watched = 0;  // since the EarlyStop
+
+void stop_early(int signal) {
+  if (g_watched != 0)
+    _exit(128 + signal);
+  (void)!write(STDERR_FILENO, kNothingToSave, sizeof kNothingToSave - 1);
+  _exit(kStoppedEarly);
+}
+
+void catch_with(void (*handler)(int), Before& before) {
+  struct sigaction action {};
+  action.sa_handler = handler;
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  sigset_t caught;
+  sigemptyset(&caught);
+  for (int i = 0; i < 2; ++i) {
+    sigaction(kSignals[i], nullptr, &before[i]);
+    if (kSignals[i] == SIGINT && before[i].sa_handler == SIG_IGN)
+      continue;
+    sigaction(kSignals[i], &action, nullptr);
+    sigaddset(&caught, kSignals[i]);
+  }
+  // A launcher lets them wait until somebody looks after them.
+  pthread_sigmask(SIG_UNBLOCK, &caught, nullptr);
+}
+
+void put_back(const Before& before) {
+  for (int i = 0; i < 2; ++i)
+    sigaction(kSignals[i], &before[i], nullptr);
+}
 
 }  // namespace
 
 SignalWatch::SignalWatch() {
+  g_watched = 1;
+  if (g_watches++ > 0)
+    return;
   g_signal = 0;
   g_relayed = false;
-  struct sigaction action {};
-  action.sa_handler = note;
-  action.sa_flags = SA_RESTART;
-  sigemptyset(&action.sa_mask);
-  for (int i = 0; i < 2; ++i)
-    sigaction(kSignals[i], &action, &g_before[i]);
+  catch_with(note, g_before_watch);
 }
 
 SignalWatch::~SignalWatch() {
-  for (int i = 0; i < 2; ++i)
-    sigaction(kSignals[i], &g_before[i], nullptr);
+  if (--g_watches > 0)
+    return;
+  put_back(g_before_watch);
   g_signal = 0;
+  g_relayed = false;
+}
+
+EarlyStop::EarlyStop() {
+  g_watched = 0;
+  catch_with(stop_early, g_before_early);
+}
+
+EarlyStop::~EarlyStop() {
+  put_back(g_before_early);
 }
 
 bool SignalWatch::arrived() {

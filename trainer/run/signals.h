@@ -10,8 +10,9 @@ class Interrupted : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// While alive, the first SIGTERM or SIGINT only sets a flag; a second one ends the process at
-/// once, with exit code 128 + its number (130, 143) as if nobody had caught it.
+/// While one is alive, the first SIGTERM or SIGINT only sets a flag; a second one ends the process
+/// at once, with exit code 128 + its number (130, 143) as if nobody had caught it. A SIGINT that
+/// the process was told to ignore stays ignored. They may lie in each other, and are of one thread.
 class SignalWatch {
  public:
   SignalWatch();
@@ -27,6 +28,16 @@ class SignalWatch {
 
   /// @throws Interrupted  once a signal has arrived
   static void check();
+};
+
+/// While alive, and before the first SignalWatch in it, SIGTERM or SIGINT end the process with a
+/// sentence and exit code 3: there is nothing to save.
+class EarlyStop {
+ public:
+  EarlyStop();
+  ~EarlyStop();
+  EarlyStop(const EarlyStop&) = delete;
+  EarlyStop& operator=(const EarlyStop&) = delete;
 };
 
 }  // namespace sterna::run

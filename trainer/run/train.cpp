@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 
+#include "trainer/io/atomic_file.h"
 #include "trainer/run/bits.h"
 #include "trainer/run/code_version.h"
 #include "trainer/run/rank_checks.h"
@@ -174,10 +175,21 @@ void require_same_files(const Session& session) {
   require_agreement(*session.world, facts);
 }
 
-/// A launcher that starts all ranks anew does not say --resume.
+/// Says whose run it is that a launcher may go on with.
+constexpr const char* kLaunchFile = ".launch";
+
+/// A launcher that starts all ranks anew does not say --resume. What lies in the folder from before
+/// its launch is not its to go on with.
 bool is_resumed(const TrainOptions& options, const fs::path& place, dist::World& world) {
-  return options.resume ||
-         as_rank_0(world, [&] { return options.restarted && fs::exists(place / "recipe.toml"); });
+  if (options.resume)
+    return true;
+  bool restarted = false;
+  for (const std::string& each : world.gather_bytes(options.restarted ? "y" : ""))
+    restarted = restarted || !each.empty();
+  return restarted && as_rank_0(world, [&] {
+           return fs::exists(place / "recipe.toml") && fs::exists(place / kLaunchFile) &&
+                  io::read_text(place / kLaunchFile) == options.launch;
+         });
 }
 
 /// The stages, from loading the models to the last checkpoint.
@@ -221,6 +233,8 @@ TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
     require_folder(recipe, folder, resuming);
     if (!resuming)  // so that what comes before the first step can be resumed as well
       keep_recipe(recipe, folder);
+    if (!resuming)
+      io::write_atomically(folder.path() / kLaunchFile, options.launch);
   });
   if (!taught_ahead(*session, progress))
     return {/*stopped_early=*/true, folder.path()};

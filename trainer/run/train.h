@@ -19,8 +19,10 @@ struct TrainOptions {
   int64_t columns = 0;  ///< of the terminal that `out` is; 0: it is none
   std::ostream& out;
   std::shared_ptr<dist::World> world = nullptr;  ///< the ranks that train together; null: alone
-  /// Resume where there is a run, else begin: a launcher has started all ranks anew.
+  /// A launcher has started all ranks anew, or one of them: resume what this launch began, else
+  /// begin. Ranks may differ in it.
   bool restarted = false;
+  std::string launch = {};  ///< what the launcher calls it
   /// Told the run's folder as soon as there is one.
   std::function<void(const std::filesystem::path&)> at_folder = {};
   /// Lines about what the run will need, told when its models are loaded.

@@ -1,0 +1,83 @@
+#include "trainer/dist/idleness.h"
+
+#include <filesystem>
+#include <fstream>
+#include <pthread.h>
+#include <sys/resource.h>
+
+namespace sterna::dist {
+namespace {
+
+// Of a second: what c10d's own threads need to keep a store and connections alive is less.
+constexpr double kLeastComputing = 0.02;
+constexpr double kLeastBytes = 1 << 16;
+
+double seconds_on(clockid_t clock) {
+  timespec time{};
+  clock_gettime(clock, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+int64_t bytes_moved() {
+  std::ifstream counts("/proc/self/io");
+  int64_t sum = 0;
+  int64_t value = 0;
+  for (std::string name; counts >> name >> value;)
+    if (name == "rchar:" || name == "wchar:")
+      sum += value;
+  return sum;
+}
+
+int64_t pages_fetched() {
+  rusage use{};
+  getrusage(RUSAGE_SELF, &use);
+  return use.ru_majflt;
+}
+
+/// As one does that a disk or a file server keeps waiting.
+bool any_thread_waits_for_a_disk() {
+  std::error_code error;
+  for (std::filesystem::directory_iterator each("/proc/self/task", error), end; each != end;
+       each.increment(error)) {
+    if (error)
+      return false;
+    std::ifstream file(each->path() / "stat");
+    std::string line;
+    std::getline(file, line);
+    const size_t name_end = line.rfind(')');
+    if (name_end != std::string::npos && line.compare(name_end, 3, ") D") == 0)
+      return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+void Idleness::leave_out_this_thread() {
+  clockid_t clock{};
+  if (pthread_getcpuclockid(pthread_self(), &clock) == 0)
+    left_out_.push_back(clock);
+}
+
+double Idleness::computed() const {
+  double seconds = seconds_on(CLOCK_PROCESS_CPUTIME_ID);
+  for (const clockid_t clock : left_out_)
+    seconds -= seconds_on(clock);
+  return seconds;
+}
+
+double Idleness::look(double since_last) {
+  const double computed_now = computed();
+  const int64_t moved_now = bytes_moved();
+  const int64_t fetched_now = pages_fetched();
+  const bool worked = computed_now - computed_ > kLeastComputing * since_last ||
+                      static_cast<double>(moved_now - moved_) > kLeastBytes * since_last ||
+                      fetched_now != fetched_ || any_thread_waits_for_a_disk();
+  computed_ = computed_now;
+  moved_ = moved_now;
+  fetched_ = fetched_now;
+  idle_ = worked ? 0 : idle_ + since_last;
+  return idle_;
+}
+
+}  // namespace sterna::dist
