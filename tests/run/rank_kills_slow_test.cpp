@@ -24,9 +24,12 @@ TEST_F(RankKills, TwentyInTwoHundredStepsOfFourRanksEndInTheSameWeights) {
   while (kills < wanted) {
     const int64_t steps = 1 + static_cast<int64_t>(draw() % 12);
     const auto goal = static_cast<int64_t>(losses_or_none("killed").size()) + steps;
-    while (std::ssize(losses_or_none("killed")) < std::min<int64_t>(goal, 195))
+    while (std::ssize(losses_or_none("killed")) < std::min<int64_t>(goal, 195)) {
+      ASSERT_TRUE(program.lives()) << program.output();
       std::this_thread::sleep_for(std::chrono::milliseconds(1 + draw() % 20));
+    }
     const std::string mark = "restart " + std::to_string(kills + 1) + " of";
+    ASSERT_TRUE(program.lives()) << program.output();
     const auto found = processes(5);
     const auto victim = found.find(static_cast<int64_t>(draw() % 4));
     if (victim == found.end())

@@ -1,5 +1,6 @@
 // The same recipe on one and on several ranks, by the built-in launcher.
 #include "tests/run/ranks_fixture.h"
+#include "tests/support/port.h"
 
 namespace sterna::tests {
 namespace {
@@ -111,7 +112,7 @@ TEST_F(Ranks, SigtermToOneRankSavesTheStepOfAllAndTheRunIsContinuedToTheSameWeig
 }
 
 TEST_F(Ranks, SigtermToTheLauncherInAnEvaluationReachesAllOnce) {
-  write_text_file(folder_ / "long.txt", tiny_text(6000));
+  write_text_file(folder_ / "long.txt", tiny_text(40000));
   Program program(of_ranks(2,
                            "stopped",
                            {"eval.text=" + (folder_ / "long.txt").string(),
@@ -144,14 +145,11 @@ std::unique_ptr<Program> start_rank(std::vector<std::string> words,
   });
 }
 
-int some_port() {
-  return 20000 + static_cast<int>(getpid()) % 10000;
-}
-
 TEST_F(Ranks, StartedByHandTrainAsWell) {
+  const int port = unused_port();
   const std::vector<std::string> words = arguments("pair", {"train.steps=3"});
-  const auto zero = start_rank(words, folder_ / "0.txt", 0, some_port());
-  const auto one = start_rank(words, folder_ / "1.txt", 1, some_port());
+  const auto zero = start_rank(words, folder_ / "0.txt", 0, port);
+  const auto one = start_rank(words, folder_ / "1.txt", 1, port);
   EXPECT_EQ(zero->wait(), 0) << zero->output();
   EXPECT_EQ(one->wait(), 0) << one->output();
   EXPECT_NE(zero->output().find("step 3/3"), std::string::npos) << zero->output();
@@ -161,10 +159,9 @@ TEST_F(Ranks, StartedByHandTrainAsWell) {
 }
 
 TEST_F(Ranks, ThatDoNotAgreeOnTheRecipeStopAtTheStartWithBothValues) {
-  const auto zero =
-      start_rank(arguments("pair", {"train.lr=1e-3"}), folder_ / "0.txt", 0, some_port());
-  const auto one =
-      start_rank(arguments("pair", {"train.lr=5e-3"}), folder_ / "1.txt", 1, some_port());
+  const int port = unused_port();
+  const auto zero = start_rank(arguments("pair", {"train.lr=1e-3"}), folder_ / "0.txt", 0, port);
+  const auto one = start_rank(arguments("pair", {"train.lr=5e-3"}), folder_ / "1.txt", 1, port);
   EXPECT_EQ(zero->wait(), 2) << zero->output();
   EXPECT_EQ(one->wait(), 2) << one->output();
   const std::string said = zero->output() + one->output();
@@ -173,10 +170,11 @@ TEST_F(Ranks, ThatDoNotAgreeOnTheRecipeStopAtTheStartWithBothValues) {
 }
 
 TEST_F(Ranks, AMistakeOfOneRankEndsAllAndSaysWhose) {
+  const int port = unused_port();
   std::vector<std::string> wrong = arguments("pair");
   wrong[1] = (folder_ / "no.toml").string();
-  const auto zero = start_rank(arguments("pair"), folder_ / "0.txt", 0, some_port());
-  const auto one = start_rank(wrong, folder_ / "1.txt", 1, some_port());
+  const auto zero = start_rank(arguments("pair"), folder_ / "0.txt", 0, port);
+  const auto one = start_rank(wrong, folder_ / "1.txt", 1, port);
   EXPECT_EQ(zero->wait(), 2) << zero->output();
   EXPECT_EQ(one->wait(), 2) << one->output();
   const std::string said = zero->output() + one->output();

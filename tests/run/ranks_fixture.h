@@ -1,6 +1,7 @@
 #pragma once
 
 #include <set>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include <nlohmann/json.hpp>
@@ -17,6 +18,7 @@ class RankTraining : public Training {
   void SetUp() override {
     if (!dist::has_gloo())
       GTEST_SKIP() << "built without Gloo's headers (libgloo-dev): there is one rank only";
+    prctl(PR_SET_CHILD_SUBREAPER, 1);  // what a launcher leaves behind comes to this process
     Training::SetUp();
   }
 
@@ -68,6 +70,59 @@ class RankTraining : public Training {
           static_cast<pid_t>(std::stol(number));
     }
     return found;
+  }
+
+  /// State of a process, as 'R', 'S' or 'T'; 0 where there is none. @param parent  its parent
+  static char state_of(const std::string& process, pid_t& parent) {
+    const std::string line = text_of("/proc/" + process + "/stat");
+    const size_t name_end = line.rfind(')');
+    if (name_end == std::string::npos)
+      return 0;
+    std::istringstream rest(line.substr(name_end + 1));
+    char state = 0;
+    rest >> state >> parent;
+    return state;
+  }
+
+  static bool is_held(pid_t process) {
+    pid_t parent = 0;
+    return state_of(std::to_string(process), parent) == 'T';
+  }
+
+  /// Whether a process has a handler of a signal.
+  static bool catches(pid_t process, int signal) {
+    const std::string status = text_of("/proc/" + std::to_string(process) + "/status");
+    const auto at = status.find("SigCgt:");
+    return at != std::string::npos &&
+           (std::stoull(status.substr(at + 7), nullptr, 16) >> (signal - 1) & 1) != 0;
+  }
+
+  /// The newest checkpoint that is whole.
+  std::filesystem::path newest(const std::string& name) const {
+    std::vector<std::string> torn;
+    return model::newest_checkpoint(run_folder(name), torn);
+  }
+
+  /// Processes that outlived whoever started them, of any group.
+  static std::vector<std::string> left_behind() {
+    std::vector<std::string> found;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+      pid_t parent = 0;
+      const std::string number = entry.path().filename();
+      if (number.find_first_not_of("0123456789") != std::string::npos)
+        continue;
+      const char state = state_of(number, parent);
+      if (parent == getpid() && state != 'Z' && state != 0)
+        found.push_back(number);
+    }
+    return found;
+  }
+
+  /// Waits for what is to come. @return false where it has not within two minutes
+  static bool comes(const std::function<bool()>& what) {
+    for (int i = 0; i < 12000 && !what(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return what();
   }
 
   std::vector<double> losses(const std::string& name) const {

@@ -51,16 +51,26 @@ TEST_F(Torchrun, TrainsWhatTheBuiltInLauncherTrains) {
 }
 
 TEST_F(Torchrun, RestartsFromTheNewestCheckpoint) {
-  const std::vector<std::string> more{"train.steps=400", "train.checkpoint_every=2"};
-  Process process(words("torchrun", more, "2"), folder_ / "torchrun.txt");
+  std::vector<std::string> more{
+      "train.steps=1000000", "train.schedule=constant", "train.checkpoint_every=2"};
+  Process process(words("torchrun", more, "1"), folder_ / "torchrun.txt");
   ASSERT_TRUE(process.says("step 10/")) << process.output();
-  const auto found = living();
+  auto found = living();
   ASSERT_TRUE(found.contains(1));
   kill(found.at(1), SIGKILL);
-  EXPECT_EQ(process.wait(), 0) << process.output();
-  EXPECT_NE(process.output().find("resuming "), std::string::npos) << process.output();
+  ASSERT_TRUE(process.says("resuming ")) << process.output();
+  const size_t before = losses_or_none("torchrun").size();
+  ASSERT_TRUE(
+      comes([&] { return losses_or_none("torchrun").size() > before + 4 || !process.lives(); }));
+  found = living();
+  ASSERT_TRUE(found.contains(1));
+  kill(found.at(1), SIGTERM);
+  EXPECT_NE(process.wait(), 0) << process.output();
+  EXPECT_EQ(count(process.output(), ": saved step-"), 1) << process.output();
+  const std::string last = newest("torchrun").filename();
+  more[0] = "train.steps=" + last.substr(5);
   ASSERT_EQ(train_ranks(2, "built-in", more), 0) << output_;
-  EXPECT_EQ(hashes("torchrun", "step-400"), hashes("built-in", "step-400"));
+  EXPECT_EQ(hashes("torchrun", last), hashes("built-in", last));
 }
 
 }  // namespace

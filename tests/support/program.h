@@ -36,6 +36,9 @@ class Process {
       const int file = open(output_.c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0644);
       dup2(file, STDOUT_FILENO);
       dup2(file, STDERR_FILENO);
+      // What a test that runs in the background was told to ignore.
+      ::signal(SIGINT, SIG_DFL);
+      ::signal(SIGHUP, SIG_DFL);
       if (before_exec)
         before_exec();
       execvp(raw.front(), raw.data());
@@ -61,6 +64,12 @@ class Process {
     return WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_);
   }
 
+  bool lives() {
+    if (child_ > 0 && waitpid(child_, &status_, WNOHANG) != 0)
+      child_ = -1;
+    return child_ > 0;
+  }
+
   /// Waits until the output holds `text`. @return false where the child ends without it
   bool says(const std::string& text) {
     bool alive = true;
@@ -68,9 +77,7 @@ class Process {
       if (!alive)
         return false;
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
-      if (child_ > 0 && waitpid(child_, &status_, WNOHANG) != 0)
-        child_ = -1;
-      alive = child_ > 0;
+      alive = lives();
     }
     return true;
   }
