@@ -40,6 +40,9 @@ class Sections : public recipes::Components {
     add_entry({"train", "the end-to-end stage", list_fields<run::TrainConfig>()});
     add_entry({"blockwise", "the stage before it", list_fields<run::BlockwiseConfig>()});
     add_entry({"dist", "how the ranks of a run work together", list_fields<run::DistConfig>()});
+    add_entry({"memory",
+               "what lies in host memory while the device does not need it",
+               list_fields<run::MemoryConfig>()});
     add_entry({"eval", "what is measured, and when", list_fields<run::EvalConfig>()});
     add_entry({"verify", "what a certificate measures", list_fields<run::VerifyConfig>()});
     add_entry({"export",

@@ -267,6 +267,20 @@ struct DistConfig {
   }
 };
 
+/// `[memory]`: what lies in host memory while the device does not need it.
+struct MemoryConfig {
+  std::string offload;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("offload",
+      offload,
+      "activations: inputs of blocks, between their way there and their way back; needs "
+      "train.recompute",
+      recipes::OneOf{"", "activations"});
+  }
+};
+
 using eval::EvalConfig;
 
 /// `[verify]`: what a certificate measures beside the bits.

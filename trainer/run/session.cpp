@@ -27,6 +27,7 @@ constexpr const char* kFree[] = {"run.*",
                                  "teacher.cache_dir",
                                  "verify.*",
                                  "dist.*",
+                                 "memory.*",
                                  "train.steps",
                                  "train.log_every",
                                  "train.checkpoint_*",
@@ -190,6 +191,7 @@ Settings read_settings(recipes::Recipe& recipe) {
   s.blockwise = recipe.section("blockwise").read<BlockwiseConfig>();
   s.eval = recipe.section("eval").read<EvalConfig>();
   s.dist = recipe.section("dist").read<DistConfig>();
+  s.memory = recipe.section("memory").read<MemoryConfig>();
   return s;
 }
 

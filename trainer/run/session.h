@@ -31,6 +31,7 @@ struct Settings {
   BlockwiseConfig blockwise;
   EvalConfig eval;
   DistConfig dist;
+  MemoryConfig memory;
 
   bool blockwise_wanted() const { return blockwise.samples > 0; }
   int64_t blockwise_seq_len() const {

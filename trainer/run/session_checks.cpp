@@ -20,6 +20,15 @@ void require_positions(const model::CheckpointInfo& source, const char* key, int
                     " positions; set it to that or less");
 }
 
+/// Only a block that is run again needs no more than its input kept.
+void require_offload(const Settings& s) {
+  if (s.memory.offload == "activations" && s.train.steps > 0 && !s.train.recompute)
+    throw UserError(
+        "memory.offload: \"activations\" keeps the inputs of blocks in host memory, from which "
+        "backward computes what lies inside them again; found train.recompute=false, which keeps "
+        "that too: set train.recompute=true, or memory.offload=\"\"");
+}
+
 /// Every length that a model will see.
 void require_positions(const Settings& s, const model::CheckpointInfo& source) {
   if (s.train.steps > 0)
@@ -221,6 +230,7 @@ void require_fitting_models(const Session& session) {
 void require_fitting_shapes(const Session& session) {
   const Settings& s = session.settings;
   require_positions(s, session.source);
+  require_offload(s);
   if (session.needs_teacher)
     require_positions(s, session.teacher_source);
   if (s.blockwise_wanted())
