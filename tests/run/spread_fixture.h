@@ -36,6 +36,9 @@ struct Spread {
   double lr = 1e-3;
   double eps = 1e-8;
   std::shared_ptr<const data::SampleSource> samples{};  ///< null: the same bytes over and over
+  bool recompute = false;
+  bool offloads = false;              ///< inputs of blocks, with recompute
+  at::ScalarType dtype = at::kFloat;  ///< in which the student computes
 
   DistConfig dist() const {
     DistConfig config;
@@ -54,6 +57,7 @@ struct Spread {
     config.lr = lr;
     config.eps = eps;
     config.schedule = "constant";
+    config.recompute = recompute;
     return config;
   }
 };
@@ -72,7 +76,7 @@ struct SpreadRank {
              const std::string& kd = "loss = \"tsld\"")
       : spread(s),
         world(w),
-        student(student_of(folder, {}, quantizer_of)),
+        student(student_of(folder, {}, quantizer_of, s.dtype)),
         teacher(model::load_decoder(model::inspect(folder), at::kFloat)),
         objective(objective_of(kd)) {
     if (s.dist().shards()) {
@@ -93,7 +97,8 @@ struct SpreadRank {
                                             world,
                                             nullptr,
                                             nullptr,
-                                            sharing.get()},
+                                            sharing.get(),
+                                            s.offloads},
                                   config);
   }
 

@@ -22,9 +22,10 @@ inline tests::TinyModel small_shape(bool tied = false) {
 /// A student of the checkpoint in `folder`, ready for a forward pass.
 inline std::unique_ptr<Student> student_of(const std::filesystem::path& folder,
                                            const Freezing& freezing,
-                                           const QuantizerOf& quantizer_of) {
+                                           const QuantizerOf& quantizer_of,
+                                           at::ScalarType dtype = at::kFloat) {
   const model::CheckpointInfo info = model::inspect(folder);
-  auto student = std::make_unique<Student>(model::Decoder(info.config, at::kFloat),
+  auto student = std::make_unique<Student>(model::Decoder(info.config, dtype),
                                            model::read_weights(info).tensors,
                                            quantizer_of,
                                            freezing);

@@ -246,7 +246,8 @@ void end_to_end(Run& run) {
                *session.world,
                session.cached_teacher.get(),
                run.ranges.get(),
-               run.sharing.get()},
+               run.sharing.get(),
+               settings.memory.offload == "activations"},
               settings.train);
     std::vector<std::string> terms = session.objective->term_names();
     if (run.ranges)

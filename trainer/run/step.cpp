@@ -71,7 +71,8 @@ Step::Step(const StepParts& parts, const TrainConfig& config)
                        ? nullptr
                        : std::make_unique<Sharing>(parts.student, parts.world, DistConfig())),
       sharing_(parts.sharing != nullptr ? *parts.sharing : *own_sharing_),
-      tape_(parts.student, config.recompute),
+      tape_(
+          parts.student, config.recompute, parts.offloads ? std::make_unique<Offload>() : nullptr),
       act_ranges_(parts.student.decoder()) {}
 
 /// What the teacher stood in for has no gradient: neither decay nor old moments may move it.

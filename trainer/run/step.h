@@ -51,6 +51,7 @@ struct StepParts {
   const CachedTeacher* cached = nullptr;  ///< asked in place of the teacher
   Ranges* ranges = nullptr;               ///< null where no range is part of the loss
   Sharing* sharing = nullptr;             ///< null: the step makes one that shards nothing
+  bool offloads = false;  ///< inputs of blocks wait in host memory; train.recompute only
 };
 
 /// Samples of one step that one rank computes.

@@ -14,7 +14,28 @@ Tensor pull(const Tensor& in, const Tensor& out, const Tensor& d_out) {
   return torch::autograd::grad({out}, {in}, {d_out}).front();
 }
 
-Tape::Tape(Student& student, bool recompute) : student_(student), recompute_(recompute) {}
+Tape::Tape(Student& student, bool recompute, std::unique_ptr<Offload> offload)
+    : student_(student), recompute_(recompute), offload_(std::move(offload)) {
+  TORCH_CHECK(recompute_ || !offload_, "tape: what lies inside a block is not offloaded");
+}
+
+/// The walk back ends at the lowest part that trains something.
+Tensor Tape::leaf(int64_t part, const Tensor& x) const {
+  return x.detach().requires_grad_(student_.trains_at_or_below(part - 2));
+}
+
+/// Blocks alone: what the final norm reads is wanted again at once.
+bool Tape::offloads(int64_t part) const {
+  return offload_ && part > 0 && part <= student_.decoder().config().layers;
+}
+
+/// And begins with the next one, which comes while this part computes.
+void Tape::bring_back(int64_t part, Record& record) {
+  if (offloads(part))
+    record.in = leaf(part, offload_->take(part));
+  if (offloads(part - 1))
+    offload_->fetch(part - 1);
+}
 
 Tensor Tape::run(int64_t part, const Tensor& x, const model::AttentionOutput& site) {
   const model::Decoder& decoder = student_.decoder();
@@ -29,6 +50,8 @@ Tensor Tape::forward(const Inputs& inputs, Lockstep* beside) {
   inputs_ = inputs;
   cache_ = inputs.cache(student_.decoder());
   records_.clear();
+  if (offload_)
+    offload_->begin();
   const at::AutoGradMode grad_mode(!recompute_);
   const int64_t parts = student_.decoder().config().layers + 2;
   if (beside != nullptr)
@@ -36,14 +59,17 @@ Tensor Tape::forward(const Inputs& inputs, Lockstep* beside) {
   Tensor x;
   for (int64_t part = 0; part < parts; ++part) {
     Record record;
-    // The walk back ends at the lowest part that trains something.
     if (part > 0)
-      record.in = x.detach().requires_grad_(student_.trains_at_or_below(part - 2));
+      record.in = leaf(part, x);
+    if (offloads(part) && student_.trains_at_or_below(part - 1))
+      offload_->put(part, x);
     const auto site = beside != nullptr ? beside->advance(part) : model::AttentionOutput();
     TORCH_CHECK(!recompute_ || !site.instead.defined(),
                 "tape: an intervened block is not run twice");
     const Tensor out = run(part, record.in, site);
     x = out.detach();
+    if (offloads(part))
+      record.in = Tensor();
     if (beside != nullptr)
       record.d_out = beside->compare(part, x);
     if (!recompute_)
@@ -61,6 +87,7 @@ void Tape::backward(const Tensor& d_hidden, model::PartGate* borders) {
     records_.pop_back();
     if (borders != nullptr)
       borders->enter(part);
+    bring_back(part, record);
     if (!record.out.defined()) {
       const at::AutoGradMode grad_mode(true);
       record.out = run(part, record.in);

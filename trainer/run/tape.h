@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "trainer/run/lockstep.h"
+#include "trainer/run/offload.h"
 #include "trainer/run/student.h"
 
 namespace sterna::run {
@@ -13,7 +14,8 @@ namespace sterna::run {
 class Tape {
  public:
   /// @param recompute  keep only the inputs of blocks and run each again in backward
-  Tape(Student& student, bool recompute);
+  /// @param offload    where a recomputing tape keeps them, or null: in place
+  Tape(Student& student, bool recompute, std::unique_ptr<Offload> offload = nullptr);
 
   /// @param beside  the teacher that goes along, or null; a recomputing tape takes no intervention
   /// @return        what the head reads, [B, T, D], cut from every graph
@@ -26,15 +28,19 @@ class Tape {
 
  private:
   struct Record {
-    Tensor in;     ///< leaf; undefined for the embedding, which reads tokens
+    Tensor in;     ///< leaf; undefined for the embedding, which reads tokens, and where offloaded
     Tensor out;    ///< end of the block's graph; undefined where it is run again
     Tensor d_out;  ///< what the part's output is pulled to beside what comes from behind, or none
   };
   /// Part 0 is the embedding, 1..L the blocks, L+1 the final norm.
   Tensor run(int64_t part, const Tensor& x, const model::AttentionOutput& site = {});
+  Tensor leaf(int64_t part, const Tensor& x) const;
+  bool offloads(int64_t part) const;
+  void bring_back(int64_t part, Record& record);
 
   Student& student_;
   bool recompute_;
+  std::unique_ptr<Offload> offload_;
   Inputs inputs_;
   std::unique_ptr<kvcache::Cache> cache_;
   std::vector<Record> records_;
