@@ -92,5 +92,21 @@ TEST_F(Counted, APackedTeacher) {
       "8}");
 }
 
+TEST_F(Counted, OffloadedInputsOfBlocksInHostMemoryButForTwo) {
+  const std::string recipe = "[train]\nsteps=1\nseq_len=16\nbatch=2\nrecompute=true\n";
+  const auto memory = [&](const std::string& more) {
+    Workload work = workload_of(open(recipe + more, false));
+    work.student.layers = 6;
+    return estimate_memory(work, share_among(work, 1), 0);
+  };
+  const MemoryEstimate here = memory("");
+  const MemoryEstimate there = memory("[memory]\noffload=\"activations\"\n");
+  const double input = 2 * 16 * 32 * 4;
+  EXPECT_EQ(here.host, 0);
+  EXPECT_EQ(there.host, 6 * input);
+  EXPECT_EQ(here.activations - there.activations, 4 * input);
+  EXPECT_EQ(here.total() - there.total(), 4 * input);
+}
+
 }  // namespace
 }  // namespace sterna::plan

@@ -48,6 +48,7 @@ std::string others_text(const MemoryEstimate& m) {
   const std::pair<const char*, double> others[] = {{"quantizers", m.quantizers},
                                                    {"averages", m.average},
                                                    {"a checkpoint's copy", m.copy},
+                                                   {"offloaded", m.host},
                                                    {"exchange", m.buffers},
                                                    {"block-wise streams", m.streams}};
   std::string text;
@@ -93,13 +94,14 @@ std::vector<std::string> estimate(const run::Session& session) {
   const model::DecoderConfig& c = session.source.config;
   const MemoryEstimate m = estimate_memory(session);
   std::vector<std::string> lines;
-  lines.push_back("memory about " + gib(m.total()) + ": masters " + gib(m.masters) +
-                  ", gradients " + gib(m.gradients) + ", moments " + gib(m.moments) +
-                  ", compute weights " + gib(m.compute) + ", teacher " + gib(m.teacher) +
-                  ", activations " + gib(m.activations) + ", loss or the block in work " +
+  const double needed = m.total() + m.host;  // the device's memory is the host's
+  lines.push_back("memory about " + gib(needed) + ": masters " + gib(m.masters) + ", gradients " +
+                  gib(m.gradients) + ", moments " + gib(m.moments) + ", compute weights " +
+                  gib(m.compute) + ", teacher " + gib(m.teacher) + ", activations " +
+                  gib(m.activations) + ", loss or the block in work " +
                   gib(std::max(m.loss, m.working)) + others_text(m) + ", program " +
                   gib(m.program));
-  if (const std::string warning = memory_warning(m.total(), memory_room()); !warning.empty())
+  if (const std::string warning = memory_warning(needed, memory_room()); !warning.empty())
     lines.push_back(warning);
   const double speed = kShareOfProduct * measured_flops(c, s.model.dtype);
   std::string time = "time about";

@@ -10,6 +10,8 @@ namespace {
 constexpr double kFp32 = 4;
 // Gradients of the head in low precision are made by so many rows at a time (head_product.cpp).
 constexpr double kHeadRows = 8192;
+// Inputs of blocks that are not in host memory, where they are offloaded (offload.h).
+constexpr double kInputsHere = 2;
 
 /// Stages of ZeRO: 0 shares nothing, 1 masters and moments, 2 gradients, 3 weights.
 int64_t stage_of(const run::DistConfig& dist) {
@@ -117,7 +119,10 @@ void add_activations(const Workload& work, double tokens, MemoryEstimate& m) {
   const auto head_width = static_cast<double>(c.embedding_width());
   const double block = saved_per_token(c, size);
   const double kept = s.train.recompute ? size * width : block;
-  m.activations = tokens * kept * static_cast<double>(c.layers);
+  const bool offloads = s.memory.offload == "activations";
+  const auto layers = static_cast<double>(c.layers);
+  m.activations = tokens * kept * (offloads ? std::min(layers, kInputsHere) : layers);
+  m.host += offloads ? tokens * kept * layers : 0;
   // What the final norm reads and gives, and the gradient of that.
   m.activations += tokens * size * (width + 2 * head_width);
   if (work.teacher)

@@ -18,6 +18,7 @@ struct MemoryEstimate {
   double quantizers = 0;  ///< what they learn and keep; codes that are held
   double average = 0;     ///< `train.ema`
   double copy = 0;        ///< in host memory, of a checkpoint that is being written
+  double host = 0;        ///< what `[memory]` moves to host memory; not in total()
   double teacher = 0;
   double buffers = 0;      ///< of the ranks' exchange: gradients in buckets, gathered layers
   double activations = 0;  ///< what backward needs of a micro-batch, and what the heads read

@@ -101,6 +101,8 @@ void print_memory(const PlanReport& r, std::ostream& out) {
       rows.push_back({name, in_gib(bytes)});
   rows.push_back({"at its fullest", in_gib(r.planned.memory.total())});
   print_rows(rows, out);
+  if (const double host = r.planned.memory.host; host > 0)
+    out << "  in host memory beside it: " << in_gib(host) << " of inputs of blocks\n";
   out << "  (of loss chunk and block in work only the larger is there at a time; block-wise "
          "streams are\n"
          "  gone before activations come)\n  "

@@ -123,6 +123,7 @@ ordered_json to_json(const PlanReport& r) {
     json["memory"][key] = bytes;
   }
   json["memory"]["total"] = r.planned.memory.total();
+  json["memory"]["host"] = r.planned.memory.host;
   json["memory"]["room"] = memory_of(r.machine);
   json["fits"] = r.fits();
   json["step"] = json_of(r.planned.scale);
