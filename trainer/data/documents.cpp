@@ -41,15 +41,18 @@ class Reader {
 
   bool full() const { return options_.max_documents && taken_ >= *options_.max_documents; }
 
-  void text(std::string_view whole) {
+  /// @param base  bytes of the files before
+  void text(std::string_view whole, uint64_t base) {
     if (options_.separator.empty()) {
-      pass(whole);
+      if (options_.part.holds(base))
+        pass(whole);
       return;
     }
-    for (size_t begin = 0; !full();) {
+    for (size_t begin = 0; !full() && base + begin < options_.part.end;) {
       const size_t end = whole.find(options_.separator, begin);
-      pass(options_.strip ? stripped(whole.substr(begin, end - begin))
-                          : whole.substr(begin, end - begin));
+      const std::string_view document = whole.substr(begin, end - begin);
+      if (options_.part.holds(base + begin))
+        pass(options_.strip ? stripped(document) : document);
       if (end == whole.npos) {
         break;
       }
@@ -70,18 +73,25 @@ class Reader {
   int64_t taken_ = 0;
 };
 
-/// Calls `take` with every object of a file of JSON lines until it returns false.
-void each_object(std::string_view whole,
-                 const std::string& file,
-                 const std::function<bool(const nlohmann::json&)>& take) {
+/// A file of JSON lines, or what of it is asked for.
+struct Lines {
+  std::string_view whole;
+  const std::filesystem::path& file;
+  ByteRange part;  ///< of the file
+};
+
+/// Calls `take` with every object until it returns false.
+void each_object(const Lines& lines, const std::function<bool(const nlohmann::json&)>& take) {
+  const std::string_view whole = lines.whole;
   int64_t number = 0;
   bool go_on = true;
-  for (size_t begin = 0; begin < whole.size() && go_on;) {
+  for (size_t begin = 0; begin < whole.size() && begin < lines.part.end && go_on;) {
     const size_t end = std::min(whole.find('\n', begin), whole.size());
     const std::string_view line = whole.substr(begin, end - begin);
+    const bool asked = lines.part.holds(begin);
     begin = end + 1;
     ++number;
-    if (stripped(line).empty())
+    if (!asked || stripped(line).empty())
       continue;
     try {
       const auto parsed = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
@@ -89,9 +99,17 @@ void each_object(std::string_view whole,
         throw recipes::UserError("expected a JSON object on each line");
       go_on = take(parsed);
     } catch (const recipes::UserError& error) {
-      throw recipes::UserError(file + ":" + std::to_string(number) + ": " + error.what());
+      throw recipes::UserError(lines.file.string() + ":" + std::to_string(number) + ": " +
+                               error.what());
     }
   }
+}
+
+/// What of a range lies behind so many bytes.
+ByteRange behind(const ByteRange& range, uint64_t base) {
+  constexpr uint64_t kEnd = std::numeric_limits<uint64_t>::max();
+  return {range.begin > base ? range.begin - base : 0,
+          range.end == kEnd ? kEnd : (range.end > base ? range.end - base : 0)};
 }
 
 }  // namespace
@@ -126,34 +144,40 @@ bool is_held_out(std::string_view document, double share) {
 
 void for_each_record(const DocumentOptions& options,
                      const std::function<void(const nlohmann::json&)>& take) {
+  uint64_t base = 0;
   int64_t left = options.max_documents.value_or(std::numeric_limits<int64_t>::max());
   for (const std::filesystem::path& path : options.files) {
     if (left <= 0)
       return;
     const io::MappedFile file(path);
-    each_object(text_of(file), path.string(), [&](const nlohmann::json& record) {
+    const std::string_view whole = text_of(file);
+    each_object({whole, path, behind(options.part, base)}, [&](const nlohmann::json& record) {
       take(record);
       return --left > 0;
     });
+    base += whole.size();
   }
 }
 
 void for_each_document(const DocumentOptions& options,
                        const std::function<void(std::string_view)>& take) {
   Reader reader(options, take);
+  uint64_t base = 0;
   for (const std::filesystem::path& path : options.files) {
     if (reader.full()) {
       return;
     }
     const io::MappedFile file(path);
+    const std::string_view whole = text_of(file);
     if (options.format == "jsonl") {
-      each_object(text_of(file), path.string(), [&](const nlohmann::json& object) {
+      each_object({whole, path, behind(options.part, base)}, [&](const nlohmann::json& object) {
         reader.object(object);
         return !reader.full();
       });
     } else {
-      reader.text(text_of(file));
+      reader.text(whole, base);
     }
+    base += whole.size();
   }
 }
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,6 +13,14 @@
 
 namespace sterna::data {
 
+/// Bytes of some files, one behind the other.
+struct ByteRange {
+  uint64_t begin = 0;
+  uint64_t end = std::numeric_limits<uint64_t>::max();
+
+  bool holds(uint64_t at) const { return at >= begin && at < end; }
+};
+
 /// How files become documents.
 struct DocumentOptions {
   std::vector<std::filesystem::path> files;
@@ -20,6 +29,7 @@ struct DocumentOptions {
   std::string separator;        ///< splits a text file; empty: the whole file is one document
   bool strip = true;            ///< white space around a document; a whole file is kept as it is
   std::optional<int64_t> max_documents;
+  ByteRange part{};  ///< only documents that begin there; not together with max_documents
 };
 
 /// Calls `take` for each document that is not empty, in order. The view lives during the call.

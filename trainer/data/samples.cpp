@@ -10,22 +10,11 @@
 #include "trainer/data/permutation.h"
 #include "trainer/data/token_cache.h"
 #include "trainer/data/token_documents.h"
+#include "trainer/data/token_making.h"
 #include "trainer/io/tensor_file.h"
 
 namespace sterna::data {
 namespace {
-
-void build_cache(const std::filesystem::path& path,
-                 const std::string& key,
-                 const SourceConfig& config,
-                 const text::Tokenizer& tokenizer) {
-  std::filesystem::create_directories(path.parent_path());
-  TokenCacheWriter writer(path, key, tokenizer.vocab_size());
-  for_each_tokens(config, tokenizer, [&](const TokenDocument& document) {
-    writer.add_document(document.ids, document.loss);
-  });
-  writer.commit();
-}
 
 struct OpenCache {
   std::unique_ptr<TokenCache> tokens;
@@ -111,6 +100,7 @@ struct Opening {
   const text::Tokenizer& tokenizer;
   int64_t seq_len;
   int64_t seed;
+  std::function<void()> between;
 };
 
 struct Rows {
@@ -139,11 +129,10 @@ std::unique_ptr<SampleSource> open_source(const recipes::Section& section,
     section.fail("part", "expected held_out to say how large the held-out part is, found 0");
   }
   const std::string key = tokens_key(config, opening.tokenizer);
-  const std::filesystem::path folder =
-      config.cache.empty() ? recipes::cache_dir() / "tokens" : config.cache;
-  const std::filesystem::path path = folder / (key.substr(0, 32) + ".tokens");
-  OpenCache cache =
-      open_cache(path, key, [&] { build_cache(path, key, config, opening.tokenizer); });
+  const std::filesystem::path path = token_cache_path(config, key);
+  OpenCache cache = open_cache(path, key, [&] {
+    make_token_cache(path, {config, opening.tokenizer, key, opening.between});
+  });
   auto source = std::make_unique<PackedText>(std::move(cache), key, opening.seed, config);
   const text::SpecialTokens& special = opening.tokenizer.special();
   const int32_t filler = special.pad.value_or(special.eos.value_or(0));
@@ -172,16 +161,23 @@ DataConfig read_config(recipes::Section data) {
   return config;
 }
 
+std::filesystem::path token_cache_path(const SourceConfig& config, const std::string& key) {
+  const std::filesystem::path folder =
+      config.cache.empty() ? recipes::cache_dir() / "tokens" : config.cache;
+  return folder / (key.substr(0, 32) + ".tokens");
+}
+
 std::unique_ptr<SampleSource> open_samples(recipes::Section data,
                                            const text::Tokenizer& tokenizer,
                                            int64_t seq_len,
-                                           int64_t seed) {
+                                           int64_t seed,
+                                           const std::function<void()>& between) {
   if (seq_len < 1) {
     throw std::invalid_argument("open_samples: seq_len must be at least 1");
   }
   const DataConfig config = read_config(data);
   if (config.blend.empty())
-    return open_source(data, config, {tokenizer, seq_len, seed});
+    return open_source(data, config, {tokenizer, seq_len, seed, between});
   std::vector<double> weights;
   for (const BlendPart& part : config.blend)
     weights.push_back(part.weight);
@@ -204,7 +200,7 @@ std::unique_ptr<SampleSource> open_samples(recipes::Section data,
           "off in [data]");
     }
     // The same text in two parts is not to come in the same order.
-    const Opening opening{tokenizer, seq_len, seed + static_cast<int64_t>(i)};
+    const Opening opening{tokenizer, seq_len, seed + static_cast<int64_t>(i), between};
     shares.push_back({open_source(sections[i], config.blend[i], opening), counts[i]});
   }
   return make_blend(std::move(shares), seed);

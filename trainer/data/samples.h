@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -53,10 +55,15 @@ std::string show_sample(const Sample& sample, const text::Tokenizer& tokenizer);
 /// Opens the recipe's `[data]`: tokenizes once into a memory-mapped cache (keyed by everything that
 /// decides its tokens), then maps it.
 /// @param seq_len  T
+/// @param between  called between two documents that are tokenized; may throw
 /// @throws recipes::UserError  no text, too little of it for one sample, no such special token
 std::unique_ptr<SampleSource> open_samples(recipes::Section data,
                                            const text::Tokenizer& tokenizer,
                                            int64_t seq_len,
-                                           int64_t seed);
+                                           int64_t seed,
+                                           const std::function<void()>& between = {});
+
+/// Where the token cache of a source lies. @param key  tokens_key()
+std::filesystem::path token_cache_path(const SourceConfig& config, const std::string& key);
 
 }  // namespace sterna::data

@@ -35,6 +35,9 @@ class TokenCache {
   /// Whether token `index` is to be predicted.
   bool is_target(int64_t index) const;
 
+  /// False where every token is to be.
+  bool masked() const { return loss_at_ != 0; }
+
   /// Where document `document` ends, that is, where the next one begins.
   int64_t end_of(int64_t document) const;
 

@@ -112,13 +112,14 @@ class Encoder {
       turns_ = std::make_unique<Turns>(tokenizer);
   }
 
-  void run() {
+  void run(const ByteRange& part) {
     if (config_.format == "tokens") {
       for (const std::filesystem::path& file : config_.text)
         tokens(file);
       return;
     }
-    const DocumentOptions options = document_options(config_);
+    DocumentOptions options = document_options(config_);
+    options.part = part;
     if (!config_.masked()) {
       for_each_document(options, [this](std::string_view document) { text(document); });
       return;
@@ -253,8 +254,9 @@ class Encoder {
 
 void for_each_tokens(const SourceConfig& config,
                      const text::Tokenizer& tokenizer,
-                     const std::function<void(const TokenDocument&)>& take) {
-  Encoder(config, tokenizer, take).run();
+                     const std::function<void(const TokenDocument&)>& take,
+                     const ByteRange& part) {
+  Encoder(config, tokenizer, take).run(part);
 }
 
 namespace {
