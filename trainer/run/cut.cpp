@@ -109,6 +109,9 @@ void cut(Student& student,
     if (slot.quantizer)
       for (const quant::NamedTensor& each : slot.quantizer->parameters())
         cut_moments(optimizer, slot, model::quantizer_tensor(slot.name, each.name));
+    if (slot.absent())  // of what range losses learn, too
+      std::erase_if(optimizer.moments(),
+                    [&](const auto& each) { return each.first.starts_with(slot.name + "."); });
     cut_slot(slot, slot.quantizer ? quantizer_of(parameter) : nullptr);
   }
 }

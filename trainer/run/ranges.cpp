@@ -88,6 +88,7 @@ Ranges::Ranges(const RangeRules& rules, Student& student) {
 
 double Ranges::add(std::vector<Trained>& trained) {
   const at::NoGradGuard no_grad;
+  const Tensor nothing = at::empty({0}, at::kFloat);
   double sum = 0;
   std::vector<Trained> learned;
   for (const Trained& t : trained) {
@@ -95,14 +96,17 @@ double Ranges::add(std::vector<Trained>& trained) {
     if (found == losses_.end())
       continue;
     auto& [weight, loss] = found->second;
-    const quant::RangeLoss::Result result = loss->run(t.value);
-    Tensor(t.grad).add_(result.w, weight);
+    const bool absent = t.value.numel() == 0;
+    const quant::RangeLoss::Result result =
+        absent ? quant::RangeLoss::Result() : loss->run(t.value);
+    if (!absent)
+      Tensor(t.grad).add_(result.w, weight);
     sum += weight * result.loss;
     const std::vector<quant::NamedTensor> parameters = loss->parameters();
     for (size_t i = 0; i < parameters.size(); ++i)
       learned.push_back({range_tensor(t.name, parameters[i].name),
-                         parameters[i].tensor,
-                         result.params[i] * weight,
+                         absent ? nothing : parameters[i].tensor,
+                         absent ? nothing : result.params[i] * weight,
                          {},
                          {},
                          /*quantizer=*/true,

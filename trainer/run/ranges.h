@@ -44,15 +44,19 @@ recipes::ComponentInfo range_section();
 inline const std::string kRange = "range";
 
 /// The range losses of a student in training. Their gradients go to the masters directly, once a
-/// step: a weight's range is no matter of micro-batches or ranks.
+/// step: a weight's range is no matter of micro-batches. Who owns a matrix computes its loss.
 class Ranges {
  public:
   /// Those of the matrices that are trained, set by the masters as they are.
   Ranges(const RangeRules& rules, Student& student);
 
+  /// True where a parameter has a loss: it is one of the whole matrix, which has to keep one owner
+  /// where matrices are shared out.
+  bool has(const std::string& parameter) const { return losses_.contains(parameter); }
+
   /// Adds the gradients to those of the masters among `trained`, and what the losses learn to the
-  /// list itself.
-  /// @return  weighted sum of all losses
+  /// list itself: empty tensors where the matrix is another rank's.
+  /// @return  weighted sum of the losses of this rank's matrices
   double add(std::vector<Trained>& trained);
 
   /// What is learned, by its names in checkpoints; shared.

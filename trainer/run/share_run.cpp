@@ -17,6 +17,8 @@ void cut_student(Run& run) {
   Session& session = run.session;
   const std::vector<quant::Plan> plans = plans_from(session.plan, run.state.step);
   const auto by_row = [&](const model::Parameter& parameter) {
+    if (run.ranges && run.ranges->has(parameter.name))
+      return false;
     return std::all_of(plans.begin(), plans.end(), [&](const quant::Plan& plan) {
       const auto quantizer = model::build_quantizer(plan, parameter);
       return quantizer == nullptr || quantizer->by_row(parameter.shape.back());

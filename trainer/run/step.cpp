@@ -278,11 +278,13 @@ StepReport Step::run(int64_t attempt) {
   advance(student.all(), at);
   if (intervened())
     drop_untouched(trained);
-  // Behind the sum over ranks, all of which hold the same masters.
-  const double ranges = parts_.ranges != nullptr ? parts_.ranges->add(trained) : 0;
+  // Behind the sum over ranks: the masters are the same on all that hold them.
+  std::vector<double> ranges{parts_.ranges != nullptr ? parts_.ranges->add(trained) : 0};
+  if (parts_.ranges != nullptr)
+    sharing_.sum(ranges);
   watch.lap(report.ms.quant);
   report.rates = rates(attempt);
-  sum_losses(means(sums, totals), ranges, report);
+  sum_losses(means(sums, totals), ranges.front(), report);
   report.outcome = update(report.losses, trained, report.rates);
   if (report.outcome.applied) {
     touch(student.all());
