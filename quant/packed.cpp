@@ -14,6 +14,15 @@ Packed::Packed(Encoded encoded)
   encoded_.scales = encoded_.scales.to(encoded_.scale_dtype);
 }
 
+std::vector<Tensor*> Packed::tensors() {
+  std::vector<Tensor*> all;
+  for (Tensor* each :
+       {&packed_, &encoded_.scales, &encoded_.zeros, &encoded_.levels, &encoded_.scales_below})
+    if (each->defined())
+      all.push_back(each);
+  return all;
+}
+
 int64_t Packed::bytes() const {
   int64_t bytes = 0;
   for (const Tensor& part :

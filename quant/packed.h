@@ -17,6 +17,9 @@ class Packed final : public Adapter {
   int64_t inputs() const { return inputs_; }
   int64_t bytes() const;
 
+  /// What it is made of, into this object; a first dimension each, of whatever length.
+  std::vector<Tensor*> tensors();
+
   /// decode() of what was packed, [N, K].
   Tensor decode(at::ScalarType dtype) const;
 

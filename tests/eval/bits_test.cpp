@@ -1,6 +1,9 @@
 // Bits by sensitivity, on a small model one matrix of which matters far more than the others.
 #include "trainer/eval/bits.h"
 
+#include <barrier>
+#include <thread>
+
 #include <gtest/gtest.h>
 
 #include "tests/io/support.h"
@@ -47,7 +50,7 @@ class Bits : public testing::Test {
   }
 
   BitAssignment assign(const quant::Plan& plan) {
-    return assign_bits(plan, decoder_, tokens_, [](const std::string&) {});
+    return assign_bits(plan, decoder_, tokens_, {[](const std::string&) {}});
   }
 
   tests::TempFolder folder_;
@@ -92,6 +95,37 @@ TEST_F(Bits, ASensitivityIsTheDivergenceOfTheModelWithThatMatrixAloneQuantized) 
     EXPECT_GT(expected, 0);
     EXPECT_NEAR(bits.matrices[i].costs.loss[0], expected, 1e-6 + 1e-5 * expected);
     EXPECT_EQ(bits.matrices[i].costs.loss, again.matrices[i].costs.loss) << "bit for bit";
+  }
+}
+
+TEST_F(Bits, ProcessesThatShareTheMeasurementsFindTheSameToTheBit) {
+  const quant::Plan wanted = plan(kRecipe);
+  const BitAssignment alone = assign(wanted);
+  constexpr int64_t kParts = 3;
+  std::vector<std::string> told(kParts);
+  std::barrier barrier(kParts);
+  std::vector<BitAssignment> found(kParts);
+  std::vector<std::thread> processes;
+  for (int64_t part = 0; part < kParts; ++part)
+    processes.emplace_back([&, part] {
+      model::Decoder own = model::load_decoder(model::inspect(folder_.path()), at::kFloat);
+      const auto exchange = [&](const std::function<std::string()>& measure) {
+        told[part] = measure();
+        barrier.arrive_and_wait();
+        return told;
+      };
+      found[part] =
+          assign_bits(wanted, own, tokens_, {[](const std::string&) {}, {part, kParts, exchange}});
+    });
+  for (std::thread& process : processes)
+    process.join();
+  for (const std::string& bytes : told)  // 14 matrices in 2 ways, by turns
+    EXPECT_NEAR(static_cast<double>(bytes.size()) / sizeof(double), 28.0 / kParts, 1);
+  for (const BitAssignment& each : found) {
+    EXPECT_EQ(each.chosen, alone.chosen);
+    for (size_t i = 0; i < alone.matrices.size(); ++i)
+      EXPECT_EQ(each.matrices[i].costs.loss, alone.matrices[i].costs.loss);
+    EXPECT_EQ(rules_text(wanted, each), rules_text(wanted, alone));
   }
 }
 

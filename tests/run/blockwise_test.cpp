@@ -8,6 +8,8 @@
 namespace sterna::run {
 namespace {
 
+const std::unique_ptr<dist::World> kAlone = dist::make_single();
+
 void silent(int64_t, int64_t, double) {}
 
 BlockwiseConfig small_blockwise() {
@@ -30,7 +32,7 @@ TEST(Blockwise, BringsEveryBlockNearerToTheFullPrecisionBlock) {
       config.input = input;
       config.loss = loss;
       const Repeated samples;
-      Blockwise stage(*student, teacher, samples, config);
+      Blockwise stage({*student, teacher, samples, *kAlone}, config);
       stage.start(0);
       for (int64_t block = 0; block < 2; ++block) {
         const BlockReport report = stage.run(silent);
@@ -48,7 +50,7 @@ TEST(Blockwise, StartedAtASecondBlockGoesOnAsIfItHadNotStopped) {
   const auto student = make_student(folder.path(), false, {}, learned_in_blocks);
   const model::Decoder teacher = model::load_decoder(model::inspect(folder.path()), at::kFloat);
   const Repeated samples;
-  Blockwise stage(*student, teacher, samples, small_blockwise());
+  Blockwise stage({*student, teacher, samples, *kAlone}, small_blockwise());
   stage.start(0);
   stage.run(silent);
   const Tensor master = student->find("model.layers.1.mlp.up_proj.weight")->master;
@@ -69,7 +71,7 @@ TEST(Blockwise, StartedAtASecondBlockGoesOnAsIfItHadNotStopped) {
             .copy_(done->quantizer->parameters()[i].tensor);
     slot.stale = true;
   }
-  Blockwise resumed(*other, teacher, samples, small_blockwise());
+  Blockwise resumed({*other, teacher, samples, *kAlone}, small_blockwise());
   resumed.start(1);
   resumed.run(silent);
   EXPECT_FALSE(at::equal(before, straight));
@@ -97,7 +99,7 @@ TEST(Blockwise, TrainsTheLastShortBatchToo) {
     config.samples = samples;
     const auto own = student_of(folder.path(), {}, learned_in_blocks);
     const Noted source;
-    Blockwise stage(*own, teacher, source, config);
+    Blockwise stage({*own, teacher, source, *kAlone}, config);
     stage.start(0);
     EXPECT_EQ(source.seen.size(), static_cast<size_t>(samples));
     EXPECT_EQ(stage.run(silent).steps, samples == 8 ? 2 : 3);
@@ -122,7 +124,7 @@ double streams_held(const std::string& loss, const std::string& input) {
   config.input = input;
   const Repeated samples(128);
   const tests::PeakMemory peak;
-  Blockwise stage(*student, teacher, samples, config);
+  Blockwise stage({*student, teacher, samples, *kAlone}, config);
   stage.start(0);
   stage.run(silent);
   return static_cast<double>(peak.bytes()) / (384.0 * 128 * 256 * sizeof(float));

@@ -70,29 +70,6 @@ TEST_F(Ranks, FourEvaluateToTheLastBitWhatOneDoes) {
   }
 }
 
-TEST_F(Ranks, StagesThatAreNotSharedAreComputedOnceAndTheRunIsDelivered) {
-  const std::vector<std::string> more{
-      "quant.weight={ name = \"affine_learned\", bits = 2, group = 16 }",
-      "blockwise.samples=4",
-      "blockwise.batch=2",
-      "train.steps=3",
-      "train.keep_last=9",
-      "teacher.cache=none",
-      "export.format=sterna"};
-  ASSERT_EQ(train("one", more), 0) << output_;
-  ASSERT_EQ(train_ranks(2, "two", more), 0) << output_;
-  EXPECT_EQ(hashes("two", "step-0"), hashes("one", "step-0"));
-  EXPECT_TRUE(std::filesystem::exists(run_folder("two") / "export/sterna/certificate.json"));
-}
-
-TEST_F(Ranks, ATeachersAnswersAreMadeOnceForAll) {
-  const std::vector<std::string> more{
-      "train.steps=4", "teacher.cache=hidden", "teacher.cache_dir=" + (folder_ / "said").string()};
-  ASSERT_EQ(train_ranks(2, "two", more), 0) << output_;
-  EXPECT_NE(rank_log("two", 1).find(": 0 samples are to be made"), std::string::npos)
-      << rank_log("two", 1);
-}
-
 TEST_F(Ranks, SigtermToOneRankSavesTheStepOfAllAndTheRunIsContinuedToTheSameWeights) {
   std::vector<std::string> more{
       "train.schedule=constant", "train.checkpoint_every=0", "train.steps=100000"};

@@ -81,9 +81,9 @@ std::string assign_bits(recipes::Recipe& recipe,
       recipe.section("quant"), "budget_text", [&] { return eval::bit_tokens(plan, info); });
   model::Decoder decoder = model::load_decoder(info, at::kFloat);
   const eval::BitAssignment bits =
-      eval::assign_bits(plan, decoder, tokens, [&](const std::string& line) {
-        streams.err << line << "\n" << std::flush;
-      });
+      eval::assign_bits(plan, decoder, tokens, {[&](const std::string& line) {
+                          streams.err << line << "\n" << std::flush;
+                        }});
   streams.out << eval::table_text(plan, bits) << std::flush;
   const std::string rules = eval::rules_text(plan, bits);
   eval::add_rules(recipe, rules, eval::kBitsFile);

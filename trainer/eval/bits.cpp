@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <map>
 
 #include "trainer/eval/calibration.h"
@@ -114,33 +115,88 @@ ByModule indices(const std::vector<BitMatrix>& matrices) {
   return result;
 }
 
-/// Every candidate of every matrix, one at a time.
+/// A matrix with a candidate in its place, everything else in full precision.
+struct Trial {
+  quant::Linear* linear;
+  size_t matrix;
+  size_t candidate;
+};
+
+/// Every candidate of every matrix of a block, in order.
+std::vector<Trial> trials_of(model::Decoder& decoder,
+                             int64_t layer,
+                             const ByModule& index,
+                             size_t candidates) {
+  std::vector<Trial> trials;
+  for (quant::Linear* linear : decoder.linears_of_layer(layer)) {
+    const auto found = index.find(linear->name);
+    for (size_t c = 0; found != index.end() && c < candidates; ++c)
+      trials.push_back({linear, found->second, c});
+  }
+  return trials;
+}
+
+/// Divergences of the trials that are this process's, in order.
+std::vector<double> measure_own(const quant::Budget& budget,
+                                const Walk& walk,
+                                const std::vector<std::vector<Trial>>& trials,
+                                const BitWork& work) {
+  std::vector<double> own;
+  int64_t next = 0;
+  Tensor stream = walk.start();
+  for (size_t layer = 0; layer < trials.size(); ++layer) {
+    std::vector<Tensor> variants;
+    for (const Trial& trial : trials[layer]) {
+      if (next++ % work.share.parts != work.share.part)
+        continue;
+      Swapped other;
+      other.put(*trial.linear, budget.candidates[trial.candidate]);
+      variants.push_back(walk.to_the_end(static_cast<int64_t>(layer), stream));
+    }
+    const std::vector<double> found = walk.divergences(variants);
+    own.insert(own.end(), found.begin(), found.end());
+    stream = walk.layer(static_cast<int64_t>(layer), stream);
+    work.say("sensitivity of block " + std::to_string(layer + 1) + " of " +
+             std::to_string(trials.size()));
+  }
+  return own;
+}
+
+/// What each process measured, by part.
+std::vector<std::vector<double>> told_by_all(const Share& share,
+                                             const std::function<std::vector<double>()>& measure) {
+  if (share.parts == 1)
+    return {measure()};
+  const std::vector<std::string> told = share.exchange([&] {
+    const std::vector<double> own = measure();
+    return std::string(reinterpret_cast<const char*>(own.data()), own.size() * sizeof(double));
+  });
+  std::vector<std::vector<double>> all;
+  for (const std::string& bytes : told) {
+    all.emplace_back(bytes.size() / sizeof(double));
+    std::memcpy(all.back().data(), bytes.data(), all.back().size() * sizeof(double));
+  }
+  return all;
+}
+
+/// Every candidate of every matrix, one at a time; the processes take turns.
 void measure(const quant::Budget& budget,
              model::Decoder& decoder,
              const Walk& walk,
              std::vector<BitMatrix>& matrices,
-             const std::function<void(const std::string&)>& say) {
+             const BitWork& work) {
   const ByModule index = indices(matrices);
-  const int64_t layers = decoder.config().layers;
-  Tensor stream = walk.start();
-  for (int64_t layer = 0; layer < layers; ++layer) {
-    std::vector<BitMatrix*> owners;
-    std::vector<Tensor> variants;
-    for (quant::Linear* linear : decoder.linears_of_layer(layer)) {
-      const auto found = index.find(linear->name);
-      for (size_t c = 0; found != index.end() && c < budget.candidates.size(); ++c) {
-        Swapped other;
-        other.put(*linear, budget.candidates[c]);
-        owners.push_back(&matrices[found->second]);
-        variants.push_back(walk.to_the_end(layer, stream));
-      }
+  std::vector<std::vector<Trial>> trials;
+  for (int64_t layer = 0; layer < decoder.config().layers; ++layer)
+    trials.push_back(trials_of(decoder, layer, index, budget.candidates.size()));
+  const std::vector<std::vector<double>> told =
+      told_by_all(work.share, [&] { return measure_own(budget, walk, trials, work); });
+  size_t next = 0;
+  for (const std::vector<Trial>& of_block : trials)
+    for (const Trial& trial : of_block) {
+      matrices[trial.matrix].costs.loss.push_back(told[next % told.size()].at(next / told.size()));
+      ++next;
     }
-    const std::vector<double> found = walk.divergences(variants);
-    for (size_t i = 0; i < found.size(); ++i)
-      owners[i]->costs.loss.push_back(found[i]);
-    stream = walk.layer(layer, stream);
-    say("sensitivity of block " + std::to_string(layer + 1) + " of " + std::to_string(layers));
-  }
 }
 
 /// The model with a candidate for each matrix.
@@ -219,7 +275,7 @@ Tensor bit_tokens(const quant::Plan& plan, const model::CheckpointInfo& info) {
 BitAssignment assign_bits(const quant::Plan& plan,
                           model::Decoder& decoder,
                           const Tensor& tokens,
-                          const std::function<void(const std::string&)>& say) {
+                          const BitWork& work) {
   const at::NoGradGuard no_grad;
   TORCH_CHECK(decoder.compute_dtype() == at::kFloat, "assign_bits: expected an fp32 decoder");
   const quant::Budget& budget = plan.budget();
@@ -227,7 +283,7 @@ BitAssignment assign_bits(const quant::Plan& plan,
   result.matrices = bit_matrices(plan, decoder);
   TORCH_CHECK(!result.matrices.empty(), "assign_bits: nothing to assign");
   const Walk walk(decoder, tokens);
-  measure(budget, decoder, walk, result.matrices, say);
+  measure(budget, decoder, walk, result.matrices, work);
   const std::vector<quant::BitCosts> costs = costs_of(result.matrices);
   result.chosen = quant::share_out(costs, budget.config.budget_bits);
   result.bits = quant::average_bits(costs, result.chosen);

@@ -6,6 +6,7 @@
 
 #include "quant/plan.h"
 #include "recipes/recipe.h"
+#include "trainer/eval/perplexity.h"
 #include "trainer/model/load.h"
 
 namespace sterna::eval {
@@ -41,16 +42,23 @@ struct BitAssignment {
   double uniform_divergence = 0;
 };
 
+/// How bits are measured.
+struct BitWork {
+  /// Called with a line of progress behind each block.
+  std::function<void(const std::string&)> say;
+  /// Which of the measurements this process makes; all processes give the same assignment.
+  Share share{};
+};
+
 /// Gives each matrix bits by its sensitivity: the KL divergence, on these tokens, of the model with
 /// that matrix alone quantized from the model in full precision, for each candidate; then
 /// quant::share_out(). Deterministic at a fixed number of threads.
 /// @param decoder  fp32, full precision; the same afterwards
 /// @param tokens   int64 [S, T]
-/// @param say      called with a line of progress behind each block
 BitAssignment assign_bits(const quant::Plan& plan,
                           model::Decoder& decoder,
                           const Tensor& tokens,
-                          const std::function<void(const std::string&)>& say);
+                          const BitWork& work);
 
 /// A line for each matrix with its divergences and its bits, and the sums, for people.
 std::string table_text(const quant::Plan& plan, const BitAssignment& bits);

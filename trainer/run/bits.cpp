@@ -4,17 +4,24 @@
 #include "trainer/io/atomic_file.h"
 #include "trainer/run/run.h"
 #include "trainer/run/signals.h"
+#include "trainer/run/together.h"
 
 namespace sterna::run {
 namespace {
 
 std::string measured(const Session& session, Progress& progress) {
   model::Decoder decoder = model::load_decoder(session.source, at::kFloat);
+  dist::World& world = *session.world;
+  eval::BitWork work;
+  work.say = [&](const std::string& line) {
+    progress.line(line);
+    SignalWatch::check();
+  };
+  work.share = {world.rank(), world.size(), [&world](const std::function<std::string()>& measure) {
+                  return told_together(world, measure);
+                }};
   const eval::BitAssignment bits =
-      eval::assign_bits(session.plan, decoder, session.bit_tokens, [&](const std::string& line) {
-        progress.line(line);
-        SignalWatch::check();
-      });
+      eval::assign_bits(session.plan, decoder, session.bit_tokens, work);
   progress.line(eval::table_text(session.plan, bits));
   return eval::rules_text(session.plan, bits);
 }
@@ -22,16 +29,20 @@ std::string measured(const Session& session, Progress& progress) {
 }  // namespace
 
 void give_bits(recipes::Recipe& recipe, const Session& session, const BitsOf& of) {
+  dist::World& world = *session.world;
   const std::filesystem::path file = of.folder.path() / eval::kBitsFile;
-  const bool known = of.resuming && std::filesystem::exists(file);
+  const bool known = as_rank_0(world, [&] { return of.resuming && std::filesystem::exists(file); });
   if (!known) {
-    require_folder(recipe, of.folder, of.resuming);
-    keep_recipe(recipe, of.folder);
-    io::write_atomically(file, measured(session, of.progress));
+    on_rank_0(world, [&] {
+      require_folder(recipe, of.folder, of.resuming);
+      keep_recipe(recipe, of.folder);
+    });
+    const std::string rules = measured(session, of.progress);
+    on_rank_0(world, [&] { io::write_atomically(file, rules); });
   }
   eval::add_rules(recipe, io::read_text(file), file.string());
   if (!known)
-    keep_recipe(recipe, of.folder);
+    on_rank_0(world, [&] { keep_recipe(recipe, of.folder); });
 }
 
 }  // namespace sterna::run

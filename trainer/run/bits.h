@@ -15,8 +15,9 @@ struct BitsOf {
 
 /// Puts rules for the bits of each matrix into the recipe: a resumed run's own, else measured ones,
 /// which are printed and kept as bits.toml in the run's folder. The recipe is to be opened again.
+/// Every rank calls it and measures its share.
 /// @param session  opened, not loaded
-/// @throws Interrupted  between two blocks
+/// @throws Interrupted  between two blocks, on all ranks
 /// @throws recipes::UserError  where the folder holds a run already, or none to resume
 void give_bits(recipes::Recipe& recipe, const Session& session, const BitsOf& of);
 

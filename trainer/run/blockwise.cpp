@@ -27,18 +27,24 @@ double sum_of_squares(const Tensor& x) {
   return x.square().sum(at::kDouble).item<double>();
 }
 
-/// Error of a batch and its gradient for `out`.
-double error(const std::string& loss, const Tensor& out, const Tensor& target, Tensor& d_out) {
+struct Compared {
+  double elements = 0;  ///< outputs of the whole batch
+  Tensor d_out;
+};
+
+/// What some samples add to the mean error of a batch of `elements` outputs, and its gradient for
+/// `out`.
+double error(const std::string& loss, const Tensor& out, const Tensor& target, Compared& to) {
   const Tensor difference = out - target;
   if (loss == "relative") {
     const Tensor power = target.square().mean({-1}, /*keepdim=*/true).add_(kEps);
-    d_out = difference / power;
-    const double value = (difference * d_out).mean(at::kDouble).item<double>();
-    d_out.mul_(2.0 / static_cast<double>(out.numel()));
-    return value;
+    to.d_out = difference / power;
+    const double sum = (difference * to.d_out).sum(at::kDouble).item<double>();
+    to.d_out.mul_(2.0 / to.elements);
+    return sum / to.elements;
   }
-  d_out = difference * (2.0 / static_cast<double>(out.numel()));
-  return sum_of_squares(difference) / static_cast<double>(difference.numel());
+  to.d_out = difference * (2.0 / to.elements);
+  return sum_of_squares(difference) / to.elements;
 }
 
 }  // namespace
@@ -64,11 +70,21 @@ struct Blockwise::Snapshot {
   }
 };
 
-Blockwise::Blockwise(Student& student,
-                     const model::Decoder& teacher,
-                     const data::SampleSource& samples,
-                     const BlockwiseConfig& config)
-    : student_(student), teacher_(teacher), samples_(samples), config_(config) {}
+Blockwise::Blockwise(const BlockwiseParts& parts, const BlockwiseConfig& config)
+    : student_(parts.student),
+      teacher_(parts.teacher),
+      samples_(parts.samples),
+      world_(parts.world),
+      config_(config) {
+  int64_t at = 0;
+  for (int64_t first = 0; first < config.samples; first += config.batch) {
+    const int64_t batch = std::min(config.batch, config.samples - first);
+    const int64_t begin = batch * world_.rank() / world_.size();
+    const int64_t end = batch * (world_.rank() + 1) / world_.size();
+    shares_.push_back({first + begin, at, end - begin, batch});
+    at += end - begin;
+  }
+}
 
 Tensor Blockwise::forward(const model::Decoder& decoder, const Tensor& x, int64_t batch) const {
   const Inputs& inputs = inputs_.at(batch);
@@ -76,14 +92,9 @@ Tensor Blockwise::forward(const model::Decoder& decoder, const Tensor& x, int64_
   return decoder.layer(block_, x, inputs.positions, *cache);
 }
 
-int64_t Blockwise::batches() const {
-  return (config_.samples + config_.batch - 1) / config_.batch;
-}
-
-/// The part of a stream that one batch works on; the last may be short.
+/// The part of a stream that belongs to one batch.
 Tensor Blockwise::rows(const Tensor& stream, int64_t batch) const {
-  const int64_t first = batch * config_.batch;
-  return stream.narrow(0, first, std::min(config_.batch, config_.samples - first));
+  return stream.narrow(0, shares_[batch].at, shares_[batch].count);
 }
 
 void Blockwise::start(int64_t block) {
@@ -92,15 +103,18 @@ void Blockwise::start(int64_t block) {
   inputs_.clear();
   // All before anything is computed: what stays must not be strewn among what goes, or the heap
   // grows by the holes.
-  for (int64_t i = 0; i < batches(); ++i) {
-    const int64_t first = i * config_.batch;
-    const int64_t count = std::min(config_.batch, config_.samples - first);
-    inputs_.push_back(load_batch(samples_, first, count).inputs);
+  int64_t own = 0;
+  int64_t length = 0;
+  for (const Share& share : shares_) {
+    inputs_.push_back(load_batch(samples_, share.first, share.count).inputs);
+    own += share.count;
+    length = std::max(length, inputs_.back().tokens.size(1));
   }
-  const int64_t length = inputs_.empty() ? 0 : inputs_.front().tokens.size(1);
-  teacher_x_ = at::empty({config_.samples, length, teacher_.config().width});
+  teacher_x_ = at::empty({own, length, teacher_.config().width});
   student_x_ = config_.input == "full" ? Tensor() : at::empty_like(teacher_x_);
   for (int64_t i = 0; i < batches(); ++i) {
+    if (shares_[i].count == 0)
+      continue;
     const Inputs& in = inputs_[i];
     rows(teacher_x_, i).copy_(teacher_.embed(in.tokens, in.positions));
     if (student_x_.defined())
@@ -116,7 +130,8 @@ void Blockwise::start(int64_t block) {
 void Blockwise::advance_teacher(Tensor& out) {
   const at::NoGradGuard no_grad;
   for (int64_t i = 0; i < batches(); ++i)
-    rows(out, i).copy_(forward(teacher_, rows(teacher_x_, i), i));
+    if (shares_[i].count > 0)
+      rows(out, i).copy_(forward(teacher_, rows(teacher_x_, i), i));
 }
 
 void Blockwise::advance_student() {
@@ -126,7 +141,8 @@ void Blockwise::advance_student() {
     return;
   for (int64_t i = 0; i < batches(); ++i) {
     Tensor x = rows(student_x_, i);
-    x.copy_(forward(student_.decoder(), x, i));
+    if (x.size(0) > 0)
+      x.copy_(forward(student_.decoder(), x, i));
   }
 }
 
@@ -144,7 +160,9 @@ double Blockwise::power_of_block() const {
   double sum = 0;
   for (int64_t i = 0; i < batches(); ++i)
     sum += sum_of_squares(rows(target_, i) - rows(teacher_x_, i));
-  return sum / static_cast<double>(target_.numel());
+  const Tensor all = at::tensor({sum, static_cast<double>(target_.numel())}, at::kDouble);
+  world_.all_reduce({all})->wait();
+  return all[0].item<double>() / all[1].item<double>();
 }
 
 BlockReport Blockwise::run(const BlockProgress& progress) {
@@ -154,6 +172,7 @@ BlockReport Blockwise::run(const BlockProgress& progress) {
   if (!target_.defined())
     target_ = at::empty_like(teacher_x_);
   advance_teacher(target_);
+  world_.barrier();  // a rank may have come late: what follows is not waited for without limit
   power_ = config_.loss == "mse" ? std::max(power_of_block(), kEps) : 1.0;
   const std::vector<Slot*> slots = trained_slots();
   Stopwatch training;
@@ -186,7 +205,6 @@ void Blockwise::train(const std::vector<Slot*>& slots,
   double tail = 0;
   int64_t tail_steps = 0;
   for (int64_t i = 0; i < steps; ++i) {
-    SignalWatch::check();
     const quant::Progress at{i, steps};
     const double value = step(slots, at, report);
     Stopwatch watch;
@@ -218,17 +236,34 @@ double Blockwise::step(const std::vector<Slot*>& slots,
   materialize_for_step(slots, at);
   zero_grad(slots);
   watch.lap(report.quant_ms);
-  const Tensor in = rows(student_x_.defined() ? student_x_ : teacher_x_, batch);
-  const at::AutoGradMode grad_mode(true);
-  const Tensor out = forward(student_.decoder(), in, batch);
-  Tensor d_out;
   double value = 0;
-  {
-    const at::NoGradGuard no_grad;
-    value = error(config_.loss, out.detach(), rows(target_, batch), d_out);
+  if (shares_[batch].count > 0) {
+    const Tensor in = rows(student_x_.defined() ? student_x_ : teacher_x_, batch);
+    const at::AutoGradMode grad_mode(true);
+    const Tensor out = forward(student_.decoder(), in, batch);
+    const double of_sample = static_cast<double>(out[0].numel());
+    Compared compared{of_sample * static_cast<double>(shares_[batch].batch), {}};
+    {
+      const at::NoGradGuard no_grad;
+      value = error(config_.loss, out.detach(), rows(target_, batch), compared);
+    }
+    pull(in, out, compared.d_out);
   }
-  pull(in, out, d_out);
-  return value / power_;
+  return meet(slots, value) / power_;
+}
+
+/// Sums over ranks, in place and of `error`. @throws Interrupted  on all of them
+double Blockwise::meet(const std::vector<Slot*>& slots, double error) {
+  const Tensor sums = at::tensor({error, SignalWatch::arrived() ? 1.0 : 0.0}, at::kDouble);
+  std::vector<Tensor> all{sums};
+  for (const Slot* slot : slots)
+    all.push_back(*slot->grad);
+  world_.all_reduce(all)->wait();
+  if (sums[1].item<double>() > 0) {
+    SignalWatch::check();
+    throw Interrupted("another rank was asked to stop");
+  }
+  return sums[0].item<double>();
 }
 
 }  // namespace sterna::run

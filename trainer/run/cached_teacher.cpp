@@ -1,7 +1,9 @@
 #include "trainer/run/cached_teacher.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
+#include <span>
 
 #include "distill/confidence.h"
 #include "quant/scale.h"
@@ -13,6 +15,8 @@
 #include "trainer/run/session.h"
 #include "trainer/run/signals.h"
 #include "trainer/run/step.h"
+#include "trainer/run/together.h"
+#include "trainer/run/weight_shards.h"
 
 namespace sterna::run {
 namespace {
@@ -20,6 +24,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kPartBytes = int64_t{32} << 20;
+/// Where there are micro-batches for that: so many ranks have a part each to write.
+constexpr int64_t kLeastParts = 64;
 constexpr int64_t kChunk = 256;  // tokens whose logits exist at a time
 constexpr double kMebibyte = 1024.0 * 1024.0;
 /// Raised with every change of what a model of given weights computes: older answers are not taken.
@@ -55,68 +61,135 @@ int64_t samples_of(const Session& session) {
          train.batch;
 }
 
-/// A run's micro-batches, so that the teacher computes here what it would compute beside the
-/// student, to the last bit.
-class Ahead {
- public:
-  Ahead(const Session& session, const TeacherRows& rows, TeacherCache& cache)
-      : session_(session), rows_(rows), cache_(cache) {}
+/// Samples of a micro-batch that the cache lacks; who asks for one first has it made.
+struct Ask {
+  int64_t first = 0;          ///< sample of the micro-batch
+  std::vector<int64_t> rows;  ///< of it, that are missing
+};
 
-  /// First samples of the micro-batches that hold one the cache lacks.
-  void look() {
-    const int64_t batch = session_.settings.train.batch;
-    for (int64_t first = 0; first < samples_of(session_); first += batch) {
-      SignalWatch::check();
-      const Inputs inputs = load_batch(*session_.samples, first, batch).inputs;
-      bool whole = true;
-      for (int64_t b = 0; b < batch; ++b)
-        whole = !lacks(sample_key(inputs, b)) && whole;
-      if (!whole)
-        missing_.push_back(first);
+/// All of them in order, the same on every rank.
+std::vector<Ask> missing_in(const TeacherCache& cache, const Session& session) {
+  const int64_t batch = session.settings.train.batch;
+  std::vector<Ask> asks;
+  std::set<std::string> asked;
+  for (int64_t first = 0; first < samples_of(session); first += batch) {
+    SignalWatch::check();
+    const Inputs inputs = load_batch(*session.samples, first, batch).inputs;
+    Ask ask{first, {}};
+    for (int64_t b = 0; b < batch; ++b) {
+      const std::string key = sample_key(inputs, b);
+      if (!cache.holds(key) && asked.insert(key).second)
+        ask.rows.push_back(b);
     }
+    if (!ask.rows.empty())
+      asks.push_back(std::move(ask));
+  }
+  return asks;
+}
+
+int64_t rows_in(const std::vector<Ask>& asks) {
+  int64_t rows = 0;
+  for (const Ask& ask : asks)
+    rows += std::ssize(ask.rows);
+  return rows;
+}
+
+/// Which asks make a part of the cache and which rank writes it. The parts are the same on any
+/// number of ranks, so that the files are.
+class PartShares {
+ public:
+  PartShares(int64_t asks, int64_t bytes_of_ask, int64_t ranks)
+      : asks_(asks),
+        ranks_(ranks),
+        each_(std::clamp<int64_t>((kPartBytes + bytes_of_ask - 1) / bytes_of_ask,
+                                  1,
+                                  std::max<int64_t>(1, (asks + kLeastParts - 1) / kLeastParts))) {}
+
+  std::vector<int64_t> of_rank(int64_t rank) const {
+    std::vector<int64_t> own;
+    for (int64_t ask = 0; ask < asks_; ++ask)
+      if (ask / each_ % ranks_ == rank)
+        own.push_back(ask);
+    return own;
   }
 
-  const std::vector<int64_t>& missing() const { return missing_; }
-  int64_t missing_rows() const { return static_cast<int64_t>(lacking_.size()); }
+  bool ends_part(int64_t ask) const { return (ask + 1) % each_ == 0; }
 
-  void say(const model::Decoder& teacher, int64_t first) {
-    const Batch batch = load_batch(*session_.samples, first, session_.settings.train.batch);
+ private:
+  int64_t asks_;
+  int64_t ranks_;
+  int64_t each_;
+};
+
+bool shared_out(const Session& session) {
+  return session.settings.dist.teacher == "sharded" && session.world->size() > 1;
+}
+
+/// The teacher for as long as it speaks: a run's micro-batches, so that it computes here what it
+/// would compute beside the student, to the last bit. Where its weights are shared out, all ranks
+/// ask at the same time.
+class Speaker {
+ public:
+  Speaker(const Session& session, const TeacherRows& rows)
+      : session_(session), rows_(rows), teacher_(load_teacher(session)) {
+    if (shared_out(session))
+      shards_ = share_frozen(teacher_, *session.world);
+  }
+
+  /// @param keep  null where another rank's ask is computed and this one only comes along
+  void answer(const Ask& ask, TeacherCache* keep) const {
+    const Batch batch = load_batch(*session_.samples, ask.first, session_.settings.train.batch);
     const at::NoGradGuard no_grad;
-    const Tensor states = hidden_of(teacher, batch.inputs);
-    std::vector<std::vector<std::byte>> rows = rows_.pack(states, words(teacher, states));
-    for (size_t b = 0; b < rows.size(); ++b)
-      cache_.add(sample_key(batch.inputs, static_cast<int64_t>(b)), std::move(rows[b]));
-    waiting_ += std::ssize(rows) * rows_.bytes();
-    if (waiting_ < kPartBytes)
-      return;
-    cache_.commit();
-    waiting_ = 0;
+    const Tensor states = hidden_of(teacher_, batch.inputs);
+    std::vector<std::vector<std::byte>> rows = rows_.pack(states, words(states));
+    for (const int64_t row : ask.rows)
+      if (keep != nullptr)
+        keep->add(sample_key(batch.inputs, row), std::move(rows[static_cast<size_t>(row)]));
+  }
+
+  /// Behind the last answer: gives up what was fetched for one more.
+  void finish() const {
+    if (shards_)
+      shards_->settle();
   }
 
  private:
-  /// True once: who asks later has the first answer.
-  bool lacks(const std::string& key) { return !cache_.holds(key) && lacking_.insert(key).second; }
-
-  distill::TopWords words(const model::Decoder& teacher, const Tensor& states) const {
+  distill::TopWords words(const Tensor& states) const {
     if (rows_.hidden())
       return {};
     std::vector<Tensor> ids;
     std::vector<Tensor> log_p;
+    if (shards_)
+      shards_->hold(head_part(teacher_));
     for (const Tensor& chunk : states.flatten(0, 1).split(kChunk)) {
-      const distill::TopWords top = distill::top_words(teacher.head(chunk), rows_.k);
+      const distill::TopWords top = distill::top_words(teacher_.head(chunk), rows_.k);
       ids.push_back(top.ids);
       log_p.push_back(top.log_p);
     }
+    if (shards_)
+      shards_->leave(head_part(teacher_));
     return {at::cat(ids), at::cat(log_p)};
   }
 
   const Session& session_;
   const TeacherRows& rows_;
-  TeacherCache& cache_;
-  std::vector<int64_t> missing_;
-  std::set<std::string> lacking_;
-  int64_t waiting_ = 0;
+  model::Decoder teacher_;
+  std::shared_ptr<WeightShards> shards_;  // null where this rank has all of them
 };
+
+/// A folder that is not the same on all hosts would be filled in part.
+void require_same_view(dist::World& world, const std::vector<Ask>& asks) {
+  if (world.size() == 1)
+    return;
+  std::string text;
+  for (const Ask& ask : asks)
+    for (const int64_t row : ask.rows)
+      text += std::to_string(ask.first + row) + " ";
+  require_agreement(world,
+                    {{"what teacher.cache_dir lacks",
+                      std::to_string(rows_in(asks)) + " samples (SHA-256 " +
+                          io::sha256_hex(std::as_bytes(std::span(text))).substr(0, 16) + ")"}});
+}
 
 void require_room(const TeacherCache& cache, double bytes) {
   std::error_code unknown;
@@ -130,26 +203,47 @@ void require_room(const TeacherCache& cache, double bytes) {
                              "teacher.cache=topk with a small teacher.top_k");
 }
 
-/// @return  the teacher's head, where rows are hidden states
-Tensor say_what_lacks(Session& session, Ahead& ahead, TeacherCache& cache, Progress& progress) {
-  const at::ScalarType dtype = quant::parse_dtype(session.settings.teacher.dtype);
-  if (ahead.missing().empty())
-    return model::load_head(session.teacher_source, dtype);
-  const model::Decoder teacher = load_teacher(session);
-  const auto total = std::ssize(ahead.missing());
-  progress.start("teacher", 0, total, std::max<int64_t>(1, total / 10));
+/// Where answers go, and who hears of it.
+struct Listener {
+  TeacherCache& cache;
+  Progress& progress;
+};
+
+/// This rank's share of the answers.
+void say_own(const Session& session,
+             const TeacherRows& rows,
+             const std::vector<Ask>& asks,
+             const Listener& listener) {
+  auto& [cache, progress] = listener;
+  const int64_t batch_bytes = session.settings.train.batch * rows.bytes();
+  const PartShares shares(std::ssize(asks), batch_bytes, session.world->size());
+  const std::vector<int64_t> own = shares.of_rank(session.world->rank());
+  const bool in_step = shared_out(session);
+  if (own.empty() && !in_step)
+    return;
+  const Speaker speaker(session, rows);
+  if (in_step)
+    session.world->barrier();  // to load takes one longer than another
+  // Rank 0 has the most.
+  const int64_t rounds = in_step ? std::ssize(shares.of_rank(0)) : std::ssize(own);
+  progress.start("teacher", 0, rounds, std::max<int64_t>(1, rounds / 10));
   try {
-    for (int64_t i = 0; i < total; ++i) {
-      SignalWatch::check();
-      ahead.say(teacher, ahead.missing()[static_cast<size_t>(i)]);
+    for (int64_t i = 0; i < rounds; ++i) {
+      in_step ? stop_together(*session.world) : SignalWatch::check();
+      const bool mine = i < std::ssize(own);
+      const int64_t ask = mine ? own[static_cast<size_t>(i)] : 0;
+      speaker.answer(asks[static_cast<size_t>(ask)], mine ? &cache : nullptr);
+      if (mine && shares.ends_part(ask))
+        cache.commit();
       progress.step(i + 1, "");
     }
   } catch (const Interrupted&) {
+    speaker.finish();
     cache.commit();
     throw;
   }
+  speaker.finish();
   cache.commit();
-  return teacher.head_linear().weight;
 }
 
 }  // namespace
@@ -202,19 +296,32 @@ std::string cache_text(const Session& session) {
 void teach_ahead(Session& session, Progress& progress) {
   if (!session.caches_teacher())
     return;
+  dist::World& world = *session.world;
   const TeacherRows rows = rows_of(session);
   const TeacherCache::Terms terms = terms_of(session, rows);
-  TeacherCache cache(folder_of(session.settings.teacher, terms), terms, rows.bytes());
-  for (const std::string& message : cache.damaged())
+  std::optional<TeacherCache> cache;
+  const auto open = [&] {
+    cache.emplace(folder_of(session.settings.teacher, terms), terms, rows.bytes());
+  };
+  rank_0_first(world, open);
+  for (const std::string& message : cache->damaged())
     progress.line("WARNING: " + message + "; set aside, its answers are made anew");
-  Ahead ahead(session, rows, cache);
-  ahead.look();
-  progress.line("teacher cache " + cache.folder().string() + ": " +
-                std::to_string(ahead.missing_rows()) + " samples are to be made");
-  require_room(cache, static_cast<double>(ahead.missing_rows() * rows.bytes()));
-  Tensor head = say_what_lacks(session, ahead, cache, progress);
+  std::vector<Ask> asks;
+  together(world, [&] { asks = missing_in(*cache, session); });
+  require_same_view(world, asks);
+  progress.line("teacher cache " + cache->folder().string() + ": " + std::to_string(rows_in(asks)) +
+                " samples are to be made");
+  if (world.rank() == 0)
+    require_room(*cache, static_cast<double>(rows_in(asks) * rows.bytes()));
+  if (!asks.empty()) {
+    together(world, [&] { say_own(session, rows, asks, {*cache, progress}); });
+    together(world, open);  // with what the others have written
+  }
+  const at::ScalarType dtype = quant::parse_dtype(session.settings.teacher.dtype);
   session.cached_teacher = std::make_unique<CachedTeacher>(
-      std::move(cache), rows, rows.hidden() ? std::move(head) : Tensor());
+      std::move(*cache),
+      rows,
+      rows.hidden() ? model::load_head(session.teacher_source, dtype) : Tensor());
 }
 
 }  // namespace sterna::run

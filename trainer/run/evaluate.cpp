@@ -76,9 +76,7 @@ eval::Share Evaluator::share() const {
   if (world.size() == 1)
     return {};
   return {world.rank(), world.size(), [&world](const std::function<std::string()>& measure) {
-            std::string own;
-            together(world, [&] { own = measure(); });
-            return world.gather_bytes(own);
+            return told_together(world, measure);
           }};
 }
 

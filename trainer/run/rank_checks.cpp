@@ -70,10 +70,6 @@ void require_shares(const Session& session, int64_t ranks) {
                     "an even number");
 }
 
-std::string said(const std::string& key, const std::string& value) {
-  return "dist." + key + ": \"" + value + "\" ";
-}
-
 }  // namespace
 
 void require_ranks(const Session& session, int64_t ranks) {
@@ -82,20 +78,6 @@ void require_ranks(const Session& session, int64_t ranks) {
     return;
   if (ranks > 1)
     require_shares(session, ranks);
-  if (s.dist.shards() && session.ranges.wanted())
-    throw UserError(said("strategy", s.dist.strategy) +
-                    "shares matrices out, but a loss of kd.range is of a whole one; set "
-                    "dist.strategy=ddp, or remove kd.range");
-  if (s.dist.teacher != "sharded")
-    return;
-  if (!session.teacher_plan.empty())
-    throw UserError(said("teacher", s.dist.teacher) +
-                    "cannot share out a teacher in few bits (teacher.quant) yet; set "
-                    "dist.teacher=replicated, or remove teacher.quant");
-  if (session.caches_teacher())
-    throw UserError(said("teacher", s.dist.teacher) +
-                    "is for a teacher in memory, and teacher.cache leaves none there; remove one "
-                    "of them");
 }
 
 std::string ranks_text(const TrainConfig& config, int64_t ranks) {

@@ -165,8 +165,7 @@ Run::Run(const recipes::Recipe& recipe, Session& loaded, const RunFolder& place,
       resolved(text_of(recipe)),
       evaluator(loaded, place),
       optimizer(loaded.settings.train.adam(), loaded.settings.train.clip),
-      saver(place.path(), *loaded.world),
-      lone_saver(place.path(), *alone) {}
+      saver(place.path(), *loaded.world) {}
 
 void require_folder(const recipes::Recipe& recipe, const RunFolder& folder, bool resuming) {
   const bool used = fs::exists(folder.log()) || !model::checkpoints_of_run(folder.path()).empty();

@@ -60,8 +60,6 @@ struct Run {
   std::unique_ptr<Sharing> sharing;  ///< null before the end-to-end stage
   RunState state;
   Saver saver;
-  std::unique_ptr<dist::World> alone = dist::make_single();
-  Saver lone_saver;              ///< of rank 0, for what the others do not come along for
   bool rounded = false;          ///< the quantizers have set themselves by the source's weights
   std::unique_ptr<JsonLog> log;  ///< set by begin() or resume(), where the rank leads
   std::unique_ptr<io::TensorboardWriter> board;  ///< likewise
@@ -106,12 +104,8 @@ void change_plan(Run& run, int64_t step, bool init);
 // ---- saving.cpp: what it leaves behind to start from
 
 /// Writes a checkpoint of where the run stands, unless it is there, and drops those not kept. Every
-/// rank calls it and writes what it holds; all that is under way is complete afterwards. The
-/// block-wise stage, which rank 0 computes alone, saves alone as well.
+/// rank calls it and writes what it holds; all that is under way is complete afterwards.
 void save(Run& run);
-
-/// The same by rank 0 alone, which the others do not wait for.
-void save_alone(Run& run);
 
 /// As save(); with train.checkpoint_async only the tensors are copied now, and a thread writes them
 /// while the run goes on.

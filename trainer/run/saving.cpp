@@ -39,55 +39,42 @@ std::string checkpoint_name(const RunState& s) {
   return (steps ? "step-" : "block-") + std::to_string(steps ? s.step : s.block);
 }
 
-void carry_on(Run& run, Saver& saver, bool wait) {
-  const std::string saved = saver.carry_on(wait);
+void carry_on(Run& run, bool wait) {
+  const std::string saved = run.saver.carry_on(wait);
   if (!saved.empty())
     run.state.saved = saved;
 }
 
-void begin_saving(Run& run, Saver& saver, bool copy) {
-  carry_on(run, saver, /*wait=*/true);
+void begin_saving(Run& run, bool copy) {
+  carry_on(run, /*wait=*/true);
   const RunState& s = run.state;
   if (checkpoint_name(s) == s.saved)
     return;
   const TrainConfig& config = run.session.settings.train;
   const bool keep_best = config.keep_best && s.best_step > 0;
-  saver.begin(manifest_of(run),
-              parts_of({*run.session.student, run.optimizer, run.average.get(), run.ranges.get()}),
-              {config.keep_last, keep_best ? "step-" + std::to_string(s.best_step) : ""},
-              copy);
-}
-
-/// Of one rank it does not matter, and what is under way has to be known.
-Saver& alone(Run& run) {
-  return run.world().size() == 1 ? run.saver : run.lone_saver;
+  run.saver.begin(
+      manifest_of(run),
+      parts_of({*run.session.student, run.optimizer, run.average.get(), run.ranges.get()}),
+      {config.keep_last, keep_best ? "step-" + std::to_string(s.best_step) : ""},
+      copy);
 }
 
 }  // namespace
 
 void save(Run& run) {
-  if (run.state.stage == "blockwise")
-    return save_alone(run);
-  begin_saving(run, run.saver, /*copy=*/false);
-  carry_on(run, run.saver, /*wait=*/true);
-}
-
-void save_alone(Run& run) {
-  if (!run.leads())
-    return;
-  begin_saving(run, alone(run), /*copy=*/false);
-  carry_on(run, alone(run), /*wait=*/true);
+  begin_saving(run, /*copy=*/false);
+  carry_on(run, /*wait=*/true);
 }
 
 void save_behind(Run& run) {
   if (!run.session.settings.train.checkpoint_async)
     return save(run);
   if (run.saver.under_way() != checkpoint_name(run.state))
-    begin_saving(run, run.saver, /*copy=*/true);
+    begin_saving(run, /*copy=*/true);
 }
 
 void look_after_saving(Run& run, bool wait) {
-  carry_on(run, run.saver, wait);
+  carry_on(run, wait);
 }
 
 }  // namespace sterna::run

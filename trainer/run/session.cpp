@@ -1,8 +1,11 @@
 #include "trainer/run/session.h"
 
+#include <optional>
+
 #include "quant/scale.h"
 #include "recipes/blame.h"
 #include "recipes/glob.h"
+#include "trainer/data/token_making.h"
 #include "trainer/eval/bits.h"
 #include "trainer/export/format.h"
 #include "trainer/model/activations.h"
@@ -14,6 +17,8 @@
 #include "trainer/run/deliver.h"
 #include "trainer/run/rank_checks.h"
 #include "trainer/run/session_checks.h"
+#include "trainer/run/signals.h"
+#include "trainer/run/together.h"
 
 namespace sterna::run {
 namespace {
@@ -51,12 +56,31 @@ void require_delivery(recipes::Recipe& recipe, const Session& session) {
   });
 }
 
+/// The ranks of a world, who tokenize together.
+data::Crew crew_of(dist::World& world) {
+  return {world.rank(),
+          world.size(),
+          [&world](const std::function<void()>& work) { together(world, work); },
+          [&world](const std::function<bool()>& ask) { return as_rank_0(world, ask); },
+          SignalWatch::check};
+}
+
+void tokenize(recipes::Recipe& recipe, Session& session) {
+  const recipes::Section section = recipe.section("data");
+  const std::vector<std::string> notes = recipes::blame_on(section, "text", [&] {
+    return data::tokenize_together(
+        data::read_config(section), *session.tokenizer, crew_of(*session.world));
+  });
+  session.remarks.insert(session.remarks.end(), notes.begin(), notes.end());
+}
+
 void open_data(recipes::Recipe& recipe, Session& session) {
   const Settings& s = session.settings;
   const auto open = [&](int64_t seq_len) {
     const recipes::Section section = recipe.section("data");
     auto samples = recipes::blame_on(section, "text", [&] {
-      return data::open_samples(section, *session.tokenizer, seq_len, s.train.seed);
+      return data::open_samples(
+          section, *session.tokenizer, seq_len, s.train.seed, SignalWatch::check);
     });
     if (!samples->note().empty())
       session.remarks.push_back(samples->note());
@@ -134,7 +158,8 @@ Session read_rules(recipes::Recipe& recipe) {
   return session;
 }
 
-Session open(recipes::Recipe& recipe, std::shared_ptr<dist::World> world) {
+/// What is read of files, but for the training text.
+Session open_files(recipes::Recipe& recipe, std::shared_ptr<dist::World> world) {
   Session session = read_rules(recipe);
   session.world = std::move(world);
   const Settings& s = session.settings;
@@ -147,6 +172,10 @@ Session open(recipes::Recipe& recipe, std::shared_ptr<dist::World> world) {
   });
   require_delivery(recipe, session);
   open_bits(recipe, session);
+  return session;
+}
+
+void open_training(recipes::Recipe& recipe, Session& session) {
   open_data(recipe, session);
   require_ranks(session, session.world->size());
   if (session.caches_teacher())
@@ -155,7 +184,15 @@ Session open(recipes::Recipe& recipe, std::shared_ptr<dist::World> world) {
                                    ? ""
                                    : "; with the teacher not in memory, evaluations say no KL "
                                      "divergence from it"));
-  return session;
+}
+
+/// Rank 0 comes first: mistakes are told once, and what it makes lies ready for the others.
+Session open(recipes::Recipe& recipe, const std::shared_ptr<dist::World>& world) {
+  std::optional<Session> session;
+  rank_0_first(*world, [&] { session.emplace(open_files(recipe, world)); });
+  tokenize(recipe, *session);
+  rank_0_first(*world, [&] { open_training(recipe, *session); });
+  return std::move(*session);
 }
 
 std::map<std::string, std::string> hashes_of(const Session& session) {
@@ -211,9 +248,11 @@ void read_all_sections(recipes::Recipe& recipe) {
 }
 
 Session open_session(recipes::Recipe& recipe, std::shared_ptr<dist::World> world) {
-  read_all_sections(recipe);
-  recipe.reject_unknown();
-  return recipes::at_its_key(recipe, [&] { return open(recipe, std::move(world)); });
+  rank_0_first(*world, [&] {
+    read_all_sections(recipe);
+    recipe.reject_unknown();
+  });
+  return recipes::at_its_key(recipe, [&] { return open(recipe, world); });
 }
 
 Session open_shapes(recipes::Recipe& recipe) {

@@ -93,8 +93,9 @@ Session open_shapes(recipes::Recipe& recipe);
 
 /// Opens everything but weights, so that mistakes show before any are read: checkpoints that do not
 /// fit each other or the recipe, patterns that match nothing, texts that are not there, nothing to
-/// do.
+/// do. Every rank of the world calls it.
 /// @throws recipes::UserError
+/// @throws Interrupted  on all ranks, while the training text is tokenized
 Session open_session(recipes::Recipe& recipe,
                      std::shared_ptr<dist::World> world = dist::make_single());
 

@@ -21,16 +21,17 @@ double unix_time() {
 }
 
 void write_block(Run& run, const BlockReport& report) {
-  run.log->write({{"stage", "blockwise"},
-                  {"block", report.block},
-                  {"steps", report.steps},
-                  {"error_before", report.error_before},
-                  {"error_after", report.error_after},
-                  {"stable", report.stable},
-                  {"quant_ms", report.quant_ms},
-                  {"train_ms", report.train_ms},
-                  {"block_ms", report.total_ms},
-                  {"peak_rss_mib", process_memory().peak}});
+  if (run.leads())
+    run.log->write({{"stage", "blockwise"},
+                    {"block", report.block},
+                    {"steps", report.steps},
+                    {"error_before", report.error_before},
+                    {"error_after", report.error_after},
+                    {"stable", report.stable},
+                    {"quant_ms", report.quant_ms},
+                    {"train_ms", report.train_ms},
+                    {"block_ms", report.total_ms},
+                    {"peak_rss_mib", process_memory().peak}});
   run.progress.step(run.state.block,
                     "error " + short_number(report.error_before, 3) + " -> " +
                         short_number(report.error_after, 3) + "  " +
@@ -120,8 +121,9 @@ void train_blocks(Run& run) {
   RunState& s = run.state;
   const BlockwiseConfig& config = session.settings.blockwise;
   const int64_t blocks = session.source.config.layers;
-  Blockwise stage(*session.student, *session.teacher, *session.block_samples, config);
-  stage.start(s.block);
+  Blockwise stage({*session.student, *session.teacher, *session.block_samples, run.world()},
+                  config);
+  together(run.world(), [&] { stage.start(s.block); });
   run.progress.start("block", s.block, blocks, /*every=*/1);
   while (s.block < blocks) {
     const BlockReport block = stage.run([](int64_t, int64_t, double) {});
@@ -135,15 +137,6 @@ void train_blocks(Run& run) {
     if (config.checkpoint_every > 0 && s.block % config.checkpoint_every == 0 && s.block < blocks)
       save(run);
   }
-}
-
-/// What rank 0 has made of the blocks, and saved.
-void take_over_blocks(Run& run) {
-  RunState& s = run.state;
-  s.stage = "train";
-  s.block = run.session.source.config.layers;
-  s.saved = "step-0";
-  restore(run);
 }
 
 /// Progressive bits: the quantizers of this step, set by the masters as they are now.
@@ -211,15 +204,9 @@ void blockwise(Run& run) {
   const Settings& settings = run.session.settings;
   RunState& s = run.state;
   if (settings.blockwise_wanted() && s.stage == "blockwise") {
-    on_rank_0(run.world(), [&] {
-      train_blocks(run);
-      s.stage = "train";
-      save_alone(run);
-    });
-    together(run.world(), [&] {
-      if (!run.leads())
-        take_over_blocks(run);
-    });
+    train_blocks(run);
+    s.stage = "train";
+    save(run);
   }
   s.stage = "train";
   const bool due = settings.blockwise_wanted() && settings.eval.after && s.step == 0;

@@ -8,7 +8,11 @@
 namespace sterna::run {
 namespace {
 
+using at::Tensor;
 using Facts = std::map<std::string, std::string>;
+
+constexpr char kSaid = '+';
+constexpr char kStopped = '-';
 
 std::string to_text(const Facts& facts) {
   return nlohmann::json(facts).dump();
@@ -33,18 +37,46 @@ std::string difference(const Facts& first, const Facts& other, int64_t rank) {
 
 }  // namespace
 
-void together(dist::World& world, const std::function<void()>& work) {
+std::vector<std::string> told_together(dist::World& world,
+                                       const std::function<std::string()>& work) {
   if (world.size() == 1)
-    return work();
-  std::string stopped;
+    return {work()};
+  std::string own;  // empty, or the first letter says what follows
+  bool stopped = false;
   try {
-    work();
+    own = work();
+    if (!own.empty())
+      own.insert(0, 1, kSaid);
   } catch (const Interrupted& signal) {
-    stopped = signal.what();
+    stopped = true;
+    own = kStopped + std::string(signal.what());
   }
-  for (const std::string& each : world.gather_bytes(stopped))
-    if (!each.empty())
-      throw Interrupted(stopped.empty() ? "another rank was " + each : stopped);
+  std::vector<std::string> told = world.gather_bytes(own);
+  for (std::string& each : told) {
+    if (each.empty())
+      continue;
+    const bool by_signal = each.front() == kStopped;
+    each.erase(0, 1);
+    if (by_signal)
+      throw Interrupted(stopped ? own.substr(1) : "another rank was " + each);
+  }
+  return told;
+}
+
+void together(dist::World& world, const std::function<void()>& work) {
+  told_together(world, [&] {
+    work();
+    return std::string();
+  });
+}
+
+void stop_together(dist::World& world) {
+  const Tensor asked = at::full({1}, SignalWatch::arrived() ? 1.0 : 0.0, at::kDouble);
+  world.all_reduce({asked})->wait();
+  if (asked.item<double>() == 0)
+    return;
+  SignalWatch::check();
+  throw Interrupted("another rank was asked to stop");
 }
 
 void on_rank_0(dist::World& world, const std::function<void()>& work) {

@@ -27,7 +27,7 @@ namespace fs = std::filesystem;
 void save_what_is_complete(Run& run) noexcept {
   try {
     if (run.state.stage == "train" && run.state.step > 0 && run.session.world->size() == 1)
-      save_alone(run);
+      save(run);
   } catch (const std::exception& error) {
     run.progress.line(std::string("could not be saved: ") + error.what());
   }
@@ -69,12 +69,17 @@ bool train_stages(Run& run) {
   }
 }
 
-/// Rank 0 comes first: what it reads and prepares lies ready for the others.
-std::unique_ptr<Session> open_together(recipes::Recipe& recipe,
-                                       const std::shared_ptr<dist::World>& world) {
-  std::unique_ptr<Session> session;
-  rank_0_first(*world, [&] { session = std::make_unique<Session>(open_session(recipe, world)); });
-  return session;
+/// @return  null where a signal came first
+std::unique_ptr<Session> open_unless_stopped(recipes::Recipe& recipe,
+                                             const std::shared_ptr<dist::World>& world,
+                                             Progress& progress) {
+  try {
+    return std::make_unique<Session>(open_session(recipe, world));
+  } catch (const Interrupted& signal) {
+    progress.line(std::string(signal.what()) +
+                  " while the text was tokenized: nothing is begun; the same command starts anew");
+    return nullptr;
+  }
 }
 
 /// Measures which bits the recipe's budget buys, unless that was done, and opens the session anew.
@@ -84,16 +89,16 @@ bool chose_bits(recipes::Recipe& recipe, std::unique_ptr<Session>& session, cons
     return true;
   const std::shared_ptr<dist::World> world = session->world;
   try {
-    on_rank_0(*world, [&] { give_bits(recipe, *session, of); });
+    give_bits(recipe, *session, of);
   } catch (const Interrupted& signal) {
     of.progress.line(std::string(signal.what()) +
                      ": nothing is measured yet; --resume begins with that again");
     return false;
   }
-  if (world->rank() != 0)
-    give_bits(recipe, *session, {of.folder, /*resuming=*/true, of.progress});
   std::vector<std::string> remarks = std::move(session->remarks);
-  session = open_together(recipe, world);
+  session = open_unless_stopped(recipe, world, of.progress);
+  if (!session)
+    return false;
   for (std::string& remark : session->remarks)
     if (std::find(remarks.begin(), remarks.end(), remark) == remarks.end())
       remarks.push_back(std::move(remark));
@@ -104,7 +109,7 @@ bool chose_bits(recipes::Recipe& recipe, std::unique_ptr<Session>& session, cons
 /// @return  false where a signal came first
 bool taught_ahead(Session& session, Progress& progress) {
   try {
-    rank_0_first(*session.world, [&] { teach_ahead(session, progress); });
+    teach_ahead(session, progress);
     return true;
   } catch (const Interrupted& signal) {
     progress.line(std::string(signal.what()) +
@@ -215,7 +220,11 @@ TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
     read_all_sections(recipe);
     require_same_start(recipe, options.resume, *world);
   }
-  std::unique_ptr<Session> session = open_together(recipe, world);
+  Progress progress(options.out, options.columns);
+  const SignalWatch watch;
+  std::unique_ptr<Session> session = open_unless_stopped(recipe, world, progress);
+  if (!session)
+    return {/*stopped_early=*/true, {}};
   const fs::path place = place_of_run(recipe, session->settings.run);
   const bool resuming = is_resumed(options, place, *world);
   require_resumable(place, resuming);
@@ -224,9 +233,7 @@ TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
   const RunFolder& folder = *made;
   if (options.at_folder)
     options.at_folder(folder.path());
-  Progress progress(options.out, options.columns);
   const Audience audience{*world, progress, options};
-  const SignalWatch watch;
   if (!chose_bits(recipe, session, {folder, resuming, progress}))
     return {/*stopped_early=*/true, folder.path()};
   on_rank_0(*world, [&] {

@@ -31,7 +31,7 @@ struct TrainOptions {
 
 struct TrainEnd {
   bool stopped_early = false;  ///< by a signal, with the last complete step saved
-  std::filesystem::path run;   ///< the run's folder
+  std::filesystem::path run;   ///< the run's folder; empty where nothing was begun
 };
 
 /// Runs a recipe's stages: evaluation before training, block-wise reconstruction, end-to-end

@@ -1,5 +1,6 @@
 #include "trainer/run/weight_shards.h"
 
+#include "quant/packed.h"
 #include "trainer/run/storage.h"
 
 namespace sterna::run {
@@ -14,6 +15,11 @@ Tensor as_rows(const Tensor& bytes, const Packing::Piece& piece, const Tensor& l
 
 Tensor rows_of(const Tensor& whole, const Rows& rows) {
   return whole.narrow(0, rows.begin, rows.count());
+}
+
+/// As bytes: where they come from, no dtype's alignment is kept.
+Tensor raw_bytes(const Tensor& rows) {
+  return rows.flatten().view(at::kByte);
 }
 
 int64_t row_bytes(const Tensor& t) {
@@ -86,8 +92,8 @@ void WeightShards::take(Part& part) {
     for (int64_t rank = 0; rank < part.packing.ranks(); ++rank) {
       const Packing::Piece& piece = part.packing.piece(i, rank);
       if (piece.count > 0 && (frees_ || rank != world_.rank()))
-        rows_of(raw, piece.rows)
-            .copy_(as_rows(part.gathered.narrow(0, rank * segment, segment), piece, value));
+        raw_bytes(rows_of(raw, piece.rows))
+            .copy_(part.gathered.narrow(0, rank * segment + piece.at, piece.count));
     }
   }
   part.work.reset();
@@ -181,9 +187,20 @@ int64_t part_of(const model::Decoder& decoder, const model::Parameter& parameter
 
 std::shared_ptr<WeightShards> share_frozen(model::Decoder& decoder, dist::World& world) {
   WeightShards::Parts parts(parts_of(decoder));
+  const auto add = [&](int64_t part, Tensor* value) {
+    parts[part].push_back({value, share_rows(value->size(0), world.size())});
+  };
   for (const model::Parameter& parameter : decoder.parameters())
-    parts[part_of(decoder, parameter)].push_back(
-        {parameter.value, share_rows(parameter.value->size(0), world.size())});
+    add(part_of(decoder, parameter), parameter.value);
+  for (int64_t layer = 0; layer < decoder.config().layers; ++layer)
+    for (const quant::Linear* linear : decoder.linears_of_layer(layer))
+      if (auto* packed = dynamic_cast<quant::Packed*>(linear->adapter.get()))
+        for (Tensor* each : packed->tensors())
+          add(layer + 1, each);
+  for (auto& weights : parts)  // packed behind each other, each at a multiple of its element
+    std::stable_sort(weights.begin(), weights.end(), [](const auto& a, const auto& b) {
+      return a.value->element_size() > b.value->element_size();
+    });
   auto shards = std::make_shared<WeightShards>(world, parts, /*frees=*/true);
   decoder.set_gate(shards);
   return shards;

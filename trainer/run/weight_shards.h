@@ -84,7 +84,7 @@ inline int64_t parts_of(const model::Decoder& decoder) {
   return decoder.config().layers + 3;
 }
 
-/// Shares a frozen decoder's weights out and becomes its gate.
+/// Shares a frozen decoder's weights out, packed ones in their few bits, and becomes its gate.
 std::shared_ptr<WeightShards> share_frozen(model::Decoder& decoder, dist::World& world);
 
 }  // namespace sterna::run
