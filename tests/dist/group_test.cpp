@@ -100,6 +100,16 @@ TEST_P(Groups, ScattersAndGathersByRank) {
   });
 }
 
+TEST_P(Groups, AddUpInMoreBitsWhatComesInBf16) {
+  on_ranks(GetParam(), [](const Rank& r) {
+    const int64_t size = r.world.size();
+    const Tensor out = at::zeros({1}, at::kBFloat16);
+    const Tensor in = at::full({size}, r.world.rank() == 0 ? 256 : 1, at::kBFloat16);
+    r.world.reduce_scatter(out, in)->wait();
+    EXPECT_EQ(out.item<float>(), size == 4 ? 260 : 256) << "one by one, 256 stays 256";
+  });
+}
+
 TEST_P(Groups, BroadcastsFromAnyRank) {
   on_ranks(GetParam(), [](const Rank& r) {
     const int64_t root = r.world.size() - 1;

@@ -3,6 +3,8 @@
 #include <cstring>
 #include <map>
 
+#include <ATen/OpMathType.h>
+
 #include "recipes/user_error.h"
 #include "trainer/dist/pending.h"
 
@@ -33,6 +35,31 @@ Tensor as_bytes(const Tensor& tensor) {
   TORCH_CHECK(tensor.is_contiguous(), "World: expected a contiguous tensor");
   return tensor.view({-1}).view(at::kByte);
 }
+
+/// What every rank has sent this one, one behind the other, added up in the order of ranks; in fp32
+/// where it came in fewer bits.
+class SumOfRows final : public Work {
+ public:
+  SumOfRows(WorkHandle arrival, Tensor rows, Tensor out)
+      : arrival_(std::move(arrival)), rows_(std::move(rows)), out_(std::move(out)) {}
+
+  void wait() override {
+    if (!rows_.defined())
+      return;
+    arrival_->wait();
+    const at::NoGradGuard no_grad;
+    Tensor sum = rows_[0].to(at::toOpMathType(rows_.scalar_type()));
+    for (int64_t rank = 1; rank < rows_.size(0); ++rank)
+      sum.add_(rows_[rank]);
+    out_.copy_(sum.view_as(out_));
+    rows_ = Tensor();
+  }
+
+ private:
+  WorkHandle arrival_;
+  Tensor rows_;  ///< [N, n]
+  Tensor out_;
+};
 
 class C10dWorld final : public World {
  public:
@@ -69,6 +96,8 @@ class C10dWorld final : public World {
                 " and ",
                 in.numel());
     auto work = begin(call_text("reduce_scatter", {in}));
+    if (in.is_cpu())
+      return scattered_rows(std::move(work), std::move(out), in);
     Tensor from = in;
     work->add([&](const Tensor&) { return on(from)._reduce_scatter_base(out, from); }, {in, {}});
     return work;
@@ -156,6 +185,20 @@ class C10dWorld final : public World {
   void at_step(int64_t step) override { pulse_.at_step(step); }
 
  private:
+  /// c10d's Gloo sums the whole on every rank, which keeps its part of it: that is twice the bytes.
+  WorkHandle scattered_rows(std::shared_ptr<Pending> work, Tensor out, const Tensor& in) {
+    const Tensor rows = at::empty_like(in).view({size(), -1});
+    Tensor from = as_bytes(in);
+    Tensor to = as_bytes(rows);
+    work->add(
+        [&](const Tensor&) {
+          std::vector<int64_t> even;
+          return host_->alltoall_base(to, from, even, even);
+        },
+        {in, {}});
+    return std::make_shared<SumOfRows>(std::move(work), rows, std::move(out));
+  }
+
   std::shared_ptr<Pending> begin(const std::string& call, bool patient = false) {
     return std::make_shared<Pending>(pulse_, pulse_.begin(call), patient);
   }
