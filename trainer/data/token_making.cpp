@@ -75,7 +75,9 @@ std::string make_by_all(const fs::path& path,
     return bytes / ranks * r + bytes % ranks * r / ranks;
   };
   const Passing own{part_of(path, crew.rank, crew.size)};
-  crew.together([&] { make_token_cache(own.path, what, {border(crew.rank), border(crew.rank + 1)}); });
+  crew.together([&] {
+    make_token_cache(own.path, what, {border(crew.rank), border(crew.rank + 1)});
+  });
   const bool joined = crew.as_first([&] {
     for (int64_t rank = 0; rank < crew.size; ++rank)
       if (!fs::exists(part_of(path, rank, crew.size)))
