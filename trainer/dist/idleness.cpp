@@ -4,6 +4,7 @@
 #include <fstream>
 #include <pthread.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 namespace sterna::dist {
 namespace {
@@ -34,18 +35,22 @@ int64_t pages_fetched() {
   return use.ru_majflt;
 }
 
-/// As one does that a disk or a file server keeps waiting.
-bool any_thread_waits_for_a_disk() {
+/// That runs, or would if it were given a core, or that a disk or a file server keeps waiting.
+bool another_thread_is_busy() {
+  const std::string own = std::to_string(gettid());
   std::error_code error;
   for (std::filesystem::directory_iterator each("/proc/self/task", error), end; each != end;
        each.increment(error)) {
     if (error)
       return false;
+    if (each->path().filename() == own)
+      continue;
     std::ifstream file(each->path() / "stat");
     std::string line;
     std::getline(file, line);
     const size_t name_end = line.rfind(')');
-    if (name_end != std::string::npos && line.compare(name_end, 3, ") D") == 0)
+    const char state = name_end + 2 < line.size() ? line[name_end + 2] : 'S';
+    if (state == 'R' || state == 'D')
       return true;
   }
   return false;
@@ -72,7 +77,7 @@ double Idleness::look(double since_last) {
   const int64_t fetched_now = pages_fetched();
   const bool worked = computed_now - computed_ > kLeastComputing * since_last ||
                       static_cast<double>(moved_now - moved_) > kLeastBytes * since_last ||
-                      fetched_now != fetched_ || any_thread_waits_for_a_disk();
+                      fetched_now != fetched_ || another_thread_is_busy();
   computed_ = computed_now;
   moved_ = moved_now;
   fetched_ = fetched_now;

@@ -1,0 +1,53 @@
+#include "trainer/dist/idleness.h"
+
+#include <atomic>
+#include <chrono>
+#include <fstream>
+#include <string>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+namespace sterna::dist {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(Idleness, AddsUpWhileNothingIsDone) {
+  Idleness idleness;
+  idleness.leave_out_this_thread();
+  idleness.look(60);
+  std::this_thread::sleep_for(50ms);
+  EXPECT_EQ(idleness.look(60), 60);
+  EXPECT_EQ(idleness.look(60), 120);
+  idleness.forget();
+  EXPECT_EQ(idleness.look(60), 60);
+}
+
+TEST(Idleness, IsOverWhereAThreadComputes) {
+  Idleness idleness;
+  idleness.leave_out_this_thread();
+  idleness.look(60);
+  idleness.look(60);
+  std::atomic<bool> enough = false;
+  std::thread busy([&] {
+    for (int64_t i = 0; !enough; ++i) {
+    }
+  });
+  std::this_thread::sleep_for(50ms);
+  EXPECT_EQ(idleness.look(60), 0) << "it has a core, or waits for one";
+  enough = true;
+  busy.join();
+}
+
+TEST(Idleness, IsOverWhereFilesAreWritten) {
+  Idleness idleness;
+  idleness.leave_out_this_thread();
+  idleness.look(1);
+  idleness.look(1);
+  std::ofstream("/dev/null") << std::string(1 << 20, 'a') << std::flush;
+  EXPECT_EQ(idleness.look(1), 0);
+}
+
+}  // namespace
+}  // namespace sterna::dist
