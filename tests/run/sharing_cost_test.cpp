@@ -156,26 +156,30 @@ TEST_F(Costs, OfAWireThatTakesAThirdOfTheComputingAFifthAtMostShows) {
       SpreadRank rank(folder_->path(), world, spread);
       rank.run(0);
       const auto large = [&] {
-        return std::count_if(world.events.begin(), world.events.end(), [](const auto& event) {
-          return event.bytes > MeetingWorld::kSmall;
-        });
+        return static_cast<double>(
+            std::count_if(world.events.begin(), world.events.end(), [](const auto& event) {
+              return event.bytes > MeetingWorld::kSmall;
+            }));
       };
-      world.events.clear();
-      const double begin = MeetingWorld::computed();
-      rank.run(1);
-      world.latency = (MeetingWorld::computed() - begin) / 3 / static_cast<double>(large());
-      world.events.clear();
-      for (int64_t step = 2; step < 5; ++step)
-        rank.run(step);
-      const double total = world.latency * static_cast<double>(large());
-      EXPECT_GT(world.exposed, 0) << "the first weights and the last gradients always show";
-      EXPECT_LT(world.exposed, 0.2 * total) << strategy;
+      int64_t step = 1;
+      std::vector<double> shown;
+      for (int round = 0; round < 3; ++round) {
+        world.latency = 0;
+        world.events.clear();
+        const double begin = MeetingWorld::computed();
+        rank.run(step++);
+        world.latency = (MeetingWorld::computed() - begin) / 3 / large();
+        world.events.clear();
+        world.exposed = 0;
+        rank.run(step++);
+        EXPECT_GT(world.exposed, 0) << "the first weights and the last gradients always show";
+        shown.push_back(world.exposed / (world.latency * large()));
+      }
+      std::sort(shown.begin(), shown.end());
+      EXPECT_LT(shown[1], 0.2) << strategy << ", the median of " << shown[0] << " to " << shown[2];
       if (world.rank() == 0)
-        std::printf("%s: %.1f %% of %ld collectives' %.1f ms show\n",
-                    strategy,
-                    100 * world.exposed / total,
-                    static_cast<long>(large()),
-                    1e3 * total);
+        std::printf(
+            "%s: %.1f %% of %.0f collectives' time show\n", strategy, 100 * shown[1], large());
     });
   }
 }

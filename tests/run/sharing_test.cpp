@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/run/spread_runs.h"
+#include "tests/run/low_precision.h"
 
 namespace sterna::run {
 namespace {
@@ -173,19 +173,24 @@ TEST(Buckets, SetOutInTheOrderOfTheWayBackAndOnlyInTheLastMicroBatch) {
   });
 }
 
-TEST(Buckets, SumACopyInBf16WhereTheRecipeSaysSo) {
+class LowPrecision : public testing::TestWithParam<Spread> {};
+
+TEST_P(LowPrecision, HasOneRanksGradientsAsNearAsItsRoundingsAllow) {
   const tests::TempFolder folder;
   tests::write_tiny_model(folder.path(), small_shape());
-  const Whole alone = run_on(folder.path(), {}, 1);
-  for (const char* strategy : {"ddp", "zero2"}) {
-    const Whole found = run_on(folder.path(), {strategy, 2, 1, false, "bf16"}, 1);
-    double most = 0;
-    for (const auto& [name, wanted] : alone.gradients)
-      most = std::max(most, apart(found.gradients.at(name), wanted));
-    EXPECT_LT(most, 1e-2) << strategy;
-    EXPECT_GT(most, 1e-4) << strategy;
-  }
+  Spread one;
+  one.dtype = GetParam().dtype;
+  const Whole alone = run_on(folder.path(), one, 5);
+  const Whole found = run_on(folder.path(), GetParam(), 5);
+  expect_near_in_bf16(found.gradients, alone.gradients, GetParam());
+  for (size_t step = 0; step < alone.losses.size(); ++step)
+    EXPECT_NEAR(found.losses[step], alone.losses[step], 2e-3 * alone.losses[step]) << step;
 }
+
+INSTANTIATE_TEST_SUITE_P(Bf16,
+                         LowPrecision,
+                         testing::ValuesIn(low_precision_spreads()),
+                         low_precision_name);
 
 }  // namespace
 }  // namespace sterna::run
