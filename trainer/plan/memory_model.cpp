@@ -87,7 +87,7 @@ double buffer_bytes(const Workload& work, const Share& share) {
     default:
       bytes = travelling_gradients(work) + travelling_weights(work.parts, s.model.dtype);
   }
-  if (s.dist.teacher == "sharded")
+  if (work.teacher && s.dist.teacher == "sharded")
     bytes += travelling_weights(work.teacher_parts, s.teacher.dtype);
   return bytes;
 }
@@ -105,7 +105,8 @@ void add_state(const Workload& work, const Share& share, MemoryEstimate& m) {
   m.average = s.train.ema > 0 ? kFp32 * all.moved * part(1) : 0;
   m.gradients = kFp32 * all.trained * part(2);
   m.compute = parameter_bytes(all, s.model.dtype) * part(3);
-  const bool sharded = s.dist.teacher == "sharded";
+  const bool sharded =
+      work.teacher && s.dist.teacher == "sharded";  // of a cached one the head stays
   m.teacher = parameter_bytes(sum_of(work.teacher_parts), s.teacher.dtype) /
               (sharded ? static_cast<double>(share.ranks) : 1.0);
   m.buffers = buffer_bytes(work, share);

@@ -18,13 +18,9 @@ Change strategy(const std::string& name) {
   };
 }
 
-bool can_shard_teacher(const Workload& work) {
-  return work.teacher && sum_of(work.teacher_parts).packed == 0;
-}
-
 std::string shard_teacher(Workload& work, int64_t ranks) {
   std::string& now = work.settings.dist.teacher;
-  if (ranks == 1 || now == "sharded" || !can_shard_teacher(work))
+  if (ranks == 1 || now == "sharded" || !work.teacher)
     return {};
   now = "sharded";
   return "dist.teacher=sharded";
@@ -47,8 +43,7 @@ std::string student_in_bf16(Workload& work, int64_t) {
 }
 
 std::string teacher_in_8_bits(Workload& work, int64_t) {
-  const bool sharded = work.settings.dist.teacher == "sharded";
-  if (!work.teacher || sharded || sum_of(work.teacher_parts).packed > 0)
+  if (!work.teacher || sum_of(work.teacher_parts).packed > 0)
     return {};
   constexpr const char* kChange = "teacher.quant.weight={name=\"minmax_sym\",bits=8}";
   recipes::Recipe recipe;
@@ -123,7 +118,7 @@ std::vector<Sharded> every_strategy(const Workload& work, int64_t ranks, const M
     changed.settings.dist.strategy = strategy;
     for (const char* teacher : {"replicated", "sharded"}) {
       changed.settings.dist.teacher = teacher;
-      if (teacher == std::string("replicated") || can_shard_teacher(work))
+      if (teacher == std::string("replicated") || work.teacher)
         all.push_back({changed.settings.dist, planned(changed, ranks, machine)});
     }
   }
