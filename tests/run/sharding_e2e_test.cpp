@@ -45,15 +45,6 @@ TEST_F(Sharding, OfScalesAloneBehindTheBlockwiseStage) {
                     "blockwise.samples=4"});
 }
 
-TEST_F(Sharding, WithKdRangeIsRefusedNamingBothKeys) {
-  EXPECT_EQ(
-      train("range",
-            {"dist.strategy=zero1", "kd.range=[{ match = \"*\", loss = { name = \"l_inf\" } }]"}),
-      2);
-  EXPECT_NE(output_.find("dist.strategy"), std::string::npos) << output_;
-  EXPECT_NE(output_.find("kd.range"), std::string::npos) << output_;
-}
-
 TEST_F(Sharding, CheckSaysWhichRanksCanShareAStep) {
   Keys all = arguments("none", {"train.batch=4", "train.accumulate=3"});
   all[0] = "check";

@@ -39,7 +39,9 @@ int64_t nodes_of(int64_t ranks, const Machine& machine) {
 }
 
 bool has_room(const Planned& planned, const PlanReport& r) {
-  return planned.memory.total() <= memory_of(r.machine);
+  // What lies in host memory beside a CPU lies in the same memory.
+  const double beside = r.machine.like == "cpu" ? planned.memory.host : 0;
+  return planned.memory.total() + beside <= memory_of(r.machine);
 }
 
 double rank_rate(const ScalePoint& point, const Workload& work, int64_t first) {
