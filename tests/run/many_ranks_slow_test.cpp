@@ -34,7 +34,6 @@ class ManyRanks : public Wire {
 };
 
 TEST_F(ManyRanks, ComeToTheirEndUnderEveryStrategyAndSendWhatTheFormulasSay) {
-  constexpr int64_t kSteps = 4;
   const auto start = std::chrono::steady_clock::now();
   ASSERT_EQ(train("one", of("ddp", kSteps)), 0) << output_;
   const std::vector<double> one = losses("one");

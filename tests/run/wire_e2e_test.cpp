@@ -9,7 +9,7 @@ TEST_F(Wire, CarriesInAStepWhatTheFormulasSay) {
     GTEST_SKIP() << "no network namespace: that needs root and iproute2";
   for (const int64_t ranks : {2, 4}) {
     for (const std::string strategy : {"ddp", "zero1", "zero2", "zero3"}) {
-      const double found = sent_in_a_step(ranks, keys(ranks, strategy), 4);
+      const double found = sent_in_a_step(ranks, keys(ranks, strategy));
       expect_bytes(found, ranks, strategy);
       std::filesystem::remove_all(folder_.path() / "runs");
     }
@@ -22,7 +22,7 @@ TEST_F(Wire, CarriesHalfTheBytesOfGradientsInBf16) {
   for (const std::string strategy : {"ddp", "zero2"}) {
     std::vector<std::string> rounded = keys(2, strategy);
     rounded.emplace_back("dist.reduce_dtype=bf16");
-    expect_bytes(sent_in_a_step(2, rounded, 4), 2, strategy, /*rounded=*/true);
+    expect_bytes(sent_in_a_step(2, rounded), 2, strategy, /*rounded=*/true);
     const std::vector<double> found = losses("many");
     std::filesystem::remove_all(folder_.path() / "runs");
     std::vector<std::string> alone = keys(2, "ddp");

@@ -1,5 +1,6 @@
 #include "trainer/run/offload.h"
 
+#include <ATen/core/grad_mode.h>
 #include <c10/core/Event.h>
 #include <c10/core/StreamGuard.h>
 
