@@ -57,6 +57,10 @@ class PerToken final : public Dynamic {
 
   Tensor forward(const Tensor& x) override {
     const int64_t k = x.size(-1);
+    if (!x.is_cpu() && x.numel() > 0) {
+      const auto [least, largest] = at::aminmax(x.to(at::kFloat), -1, /*keepdim=*/true);
+      return levels_.rounded_there(x, least, largest);
+    }
     return map_tokens(x, {}, [&](const float* in, const float*, float* out) {
       kernels::fake_quantize(in, k, levels_.grid(kernels::min_max(in, k)), out);
     });
@@ -69,6 +73,10 @@ class PerTensor final : public Dynamic {
 
   Tensor forward(const Tensor& x) override {
     const int64_t k = x.size(-1);
+    if (!x.is_cpu() && x.numel() > 0) {
+      const auto [least, largest] = at::aminmax(x.to(at::kFloat));
+      return levels_.rounded_there(x, least, largest);
+    }
     const kernels::ActGrid grid = levels_.grid(range_of(x));
     return map_tokens(x, {}, [&](const float* in, const float*, float* out) {
       kernels::fake_quantize(in, k, grid, out);

@@ -102,6 +102,39 @@ kernels::ActGrid ActLevels::grid(kernels::MinMax range) const {
   return config_.symmetric ? symmetric(std::max(-least, largest)) : over(least, largest);
 }
 
+/// @param reach  fp32, of one range for each scale
+Tensor ActLevels::symmetric_there(const Tensor& x, const Tensor& reach) const {
+  const auto top = static_cast<float>((int64_t{1} << (config_.bits - 1)) - 1);
+  const Tensor tops = at::full_like(reach, top);
+  const Tensor m = official_.eps ? reach + kOfficialEps : reach.clamp_min(kLeastReach);
+  const Tensor inverse = tops / m;
+  const Tensor step = official_.eps ? at::ones_like(m) / (inverse + kOfficialEps) : m / tops;
+  return (x * inverse).round_().clamp_(-top, official_.short_end ? top - 1 : top).mul_(step);
+}
+
+Tensor ActLevels::over_there(const Tensor& x, const Tensor& least, const Tensor& largest) const {
+  const auto n = static_cast<float>((int64_t{1} << config_.bits) - 1);
+  const Tensor all = at::full_like(least, n);
+  if (official_.norm) {
+    const Tensor width = largest - least + kOfficialWidth;
+    return ((x - least) * (all / width)).round_().clamp_(0, n).mul_(width / all).add_(least);
+  }
+  const Tensor below = least.clamp_max(0);
+  const Tensor width = (largest.clamp_min(0) - below).clamp_min(kLeastReach);
+  const Tensor inverse = all / width;
+  const Tensor zero = (-below * inverse).round_().clamp_max_(n);
+  return at::clamp((x * inverse).round_(), -zero, all - zero).mul_(width / all);
+}
+
+Tensor ActLevels::rounded_there(const Tensor& x, const Tensor& least, const Tensor& largest) const {
+  const Tensor wide = x.to(at::kFloat);
+  const Tensor from = least.clamp(-clip_, clip_);
+  const Tensor to = largest.clamp(-clip_, clip_);
+  return (config_.symmetric ? symmetric_there(wide, at::maximum(-from, to))
+                            : over_there(wide, from, to))
+      .to(x.scalar_type());
+}
+
 int64_t ActLevels::count() const {
   const int64_t all = int64_t{1} << config_.bits;
   return config_.symmetric ? all - (official_.short_end ? 2 : 1) : all;
@@ -137,7 +170,13 @@ kernels::MinMax range_of(const Tensor& x) {
   return {least.item<float>(), largest.item<float>()};
 }
 
+Tensor gradient_where(const Tensor& kept, const Tensor& g) {
+  return at::where(kept, g, at::zeros({}, g.options()));
+}
+
 Tensor gradient_within(const Tensor& x, const Tensor& g, float clip) {
+  if (!x.is_cpu())
+    return gradient_where(x.to(at::kFloat).abs() < clip, g);
   const int64_t k = x.size(-1);
   return map_tokens(x, g, [&](const float* in, const float* up, float* out) {
     kernels::clipped_gradient(in, up, k, clip, out);

@@ -44,6 +44,11 @@ class ActLevels {
   /// The grid over a range. @param range  of the activations, not clipped yet
   kernels::ActGrid grid(kernels::MinMax range) const;
 
+  /// What the kernels make of an activation over the grids of its ranges, by operations on whole
+  /// tensors: for activations that are not in host memory.
+  /// @param least, largest  fp32, one of each scale, of shapes that go with x's
+  Tensor rounded_there(const Tensor& x, const Tensor& least, const Tensor& largest) const;
+
   int64_t count() const;
   int64_t bits() const { return config_.bits; }
   float clip() const { return clip_; }  ///< Inf where nothing is clipped
@@ -51,6 +56,8 @@ class ActLevels {
  private:
   kernels::ActGrid symmetric(float reach) const;
   kernels::ActGrid over(float least, float largest) const;
+  Tensor symmetric_there(const Tensor& x, const Tensor& reach) const;
+  Tensor over_there(const Tensor& x, const Tensor& least, const Tensor& largest) const;
 
   ActLevelsConfig config_;
   ActOfficial official_;
@@ -66,6 +73,9 @@ Tensor map_tokens(const Tensor& x, const Tensor& g, const TokenBody& body);
 
 /// Of a whole tensor; zeros where it is empty.
 kernels::MinMax range_of(const Tensor& x);
+
+/// g where `kept`, else 0.
+Tensor gradient_where(const Tensor& kept, const Tensor& g);
 
 /// g where |x| < clip, else 0.
 Tensor gradient_within(const Tensor& x, const Tensor& g, float clip);

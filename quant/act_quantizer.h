@@ -21,7 +21,7 @@ class ActQuantizer {
  public:
   virtual ~ActQuantizer() = default;
 
-  /// @param x  fp32, bf16 or fp16 [..., K] on the CPU
+  /// @param x  fp32, bf16 or fp16 [..., K], on the CPU or on a device
   /// @return   the same shape and dtype; scales are computed and applied in fp32
   virtual Tensor forward(const Tensor& x) = 0;
 

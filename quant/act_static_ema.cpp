@@ -45,6 +45,8 @@ class StaticEma final : public ActQuantizer {
 
   Tensor forward(const Tensor& x) override {
     const int64_t k = x.size(-1);
+    if (!x.is_cpu() && x.numel() > 0)
+      return rounded_there(x);
     kernels::MinMax range{value(range_, 0), value(range_, 1)};
     if (watching_ || !ready()) {
       const kernels::MinMax own = range_of(x);
@@ -64,6 +66,10 @@ class StaticEma final : public ActQuantizer {
       return gradient_within(x, g, levels_.clip());
     const kernels::ActGrid grid = levels_.grid({value(range_, 0), value(range_, 1)});
     const kernels::ClipRange range{grid.lo * grid.step, grid.hi * grid.step, /*closed=*/true};
+    if (!x.is_cpu()) {
+      const Tensor wide = x.to(at::kFloat);
+      return gradient_where((wide >= range.lo).logical_and(wide <= range.hi), g);
+    }
     const int64_t k = x.size(-1);
     return map_tokens(x, g, [&](const float* in, const float* up, float* out) {
       kernels::clip_gradient(in, up, k, range, out);
@@ -82,9 +88,12 @@ class StaticEma final : public ActQuantizer {
   void start_step() override {
     watching_ = true;
     seen_ = {kNoRange, -kNoRange};
+    seen_there_ = Tensor();
   }
 
-  Tensor seen() const override { return at::tensor({seen_.min, seen_.max}); }
+  Tensor seen() const override {
+    return seen_there_.defined() ? seen_there_.cpu() : at::tensor({seen_.min, seen_.max});
+  }
 
   void end_step(const Tensor& seen) override {
     watching_ = false;
@@ -101,6 +110,23 @@ class StaticEma final : public ActQuantizer {
  private:
   static float value(const Tensor& pair, int64_t i) { return pair.const_data_ptr<float>()[i]; }
 
+  /// What was seen stays on the device until the step's end: nothing waits for it before.
+  Tensor rounded_there(const Tensor& x) {
+    const auto one = at::TensorOptions(x.device()).dtype(at::kFloat);
+    Tensor least = at::full({}, value(range_, 0), one);
+    Tensor largest = at::full({}, value(range_, 1), one);
+    if (watching_ || !ready()) {
+      const auto [own_least, own_largest] = at::aminmax(x.to(at::kFloat));
+      if (watching_)
+        seen_there_ = seen_there_.defined() ? at::stack({at::minimum(seen_there_[0], own_least),
+                                                         at::maximum(seen_there_[1], own_largest)})
+                                            : at::stack({own_least, own_largest});
+      least = ready() ? least : own_least;
+      largest = ready() ? largest : own_largest;
+    }
+    return levels_.rounded_there(x, least, largest);
+  }
+
   void watch(const kernels::MinMax& own, int64_t count) {
     if (!watching_ || count == 0)
       return;
@@ -113,6 +139,7 @@ class StaticEma final : public ActQuantizer {
   Tensor range_;  // fp32 [2]: least and largest; zeros before the first step
   bool watching_ = false;
   kernels::MinMax seen_;
+  Tensor seen_there_;  // fp32 [2]: the same of activations that are not in host memory
 };
 
 }  // namespace

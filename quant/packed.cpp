@@ -43,7 +43,7 @@ void Packed::attach(const std::string& name, int64_t n, int64_t k) {
 }
 
 Tensor Packed::forward(const Tensor& x) const {
-  return at::linear(x, decode(x.scalar_type()));
+  return at::linear(x, decode(x.scalar_type()).to(x.device()));
 }
 
 }  // namespace sterna::quant

@@ -67,6 +67,16 @@ TEST(Launch, ReadsWhatTorchrunSets) {
   EXPECT_FALSE(read(with(kTorchrun, {{"TORCHELASTIC_USE_AGENT_STORE", "False"}})).agent_store);
 }
 
+TEST(Launch, TakesOneRankOfALauncherWithAStoreForAGroup) {
+  const Variables one = {
+      {"RANK", "0"}, {"WORLD_SIZE", "1"}, {"LOCAL_RANK", "0"}, {"LOCAL_WORLD_SIZE", "1"}};
+  EXPECT_TRUE(read(with(kTorchrun, one)).in_group());
+  EXPECT_EQ(read(with(kTorchrun, one)).port, 29400);
+  EXPECT_FALSE(
+      read(with(with(kTorchrun, one), {{"TORCHELASTIC_USE_AGENT_STORE", "False"}})).in_group());
+  EXPECT_FALSE(read({}).in_group());
+}
+
 TEST(Launch, ReadsWhatMpirunSetsAndNeedsNoAddressOnOneHost) {
   const Variables one_host = {{"OMPI_COMM_WORLD_RANK", "3"},
                               {"OMPI_COMM_WORLD_SIZE", "4"},

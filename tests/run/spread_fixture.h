@@ -39,6 +39,7 @@ struct Spread {
   bool recompute = false;
   bool offloads = false;              ///< inputs of blocks, with recompute
   at::ScalarType dtype = at::kFloat;  ///< in which the student computes
+  Places places{};
 
   DistConfig dist() const {
     DistConfig config;
@@ -76,9 +77,10 @@ struct SpreadRank {
              const std::string& kd = "loss = \"tsld\"")
       : spread(s),
         world(w),
-        student(student_of(folder, {}, quantizer_of, s.dtype)),
+        student(student_of(folder, {}, quantizer_of, s.places, s.dtype)),
         teacher(model::load_decoder(model::inspect(folder), at::kFloat)),
         objective(objective_of(kd)) {
+    teacher.move_to(s.places.compute);
     if (s.dist().shards()) {
       const auto by_row = [&](const model::Parameter& parameter) {
         const auto quantizer = quantizer_of(parameter);

@@ -23,12 +23,14 @@ inline tests::TinyModel small_shape(bool tied = false) {
 inline std::unique_ptr<Student> student_of(const std::filesystem::path& folder,
                                            const Freezing& freezing,
                                            const QuantizerOf& quantizer_of,
+                                           const Places& places = {},
                                            at::ScalarType dtype = at::kFloat) {
   const model::CheckpointInfo info = model::inspect(folder);
   auto student = std::make_unique<Student>(model::Decoder(info.config, dtype),
                                            model::read_weights(info).tensors,
                                            quantizer_of,
-                                           freezing);
+                                           freezing,
+                                           places);
   student->init_quantizers();
   student->materialize();
   zero_grad(student->all());

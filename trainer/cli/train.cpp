@@ -1,5 +1,6 @@
 #include "trainer/run/train.h"
 
+#include <exception>
 #include <new>
 #include <ostream>
 #include <sys/ioctl.h>
@@ -45,6 +46,7 @@ int train_alone(const Invocation& typed, const dist::Launch& launch, Streams str
   options.restarted = launch.restarts > 0;
   options.launch = launch.job;
   options.estimate = plan::estimate;
+  options.local = {launch.local_rank, launch.local_size};
   return code_of(run::train(recipe, options));
 }
 
@@ -63,6 +65,8 @@ int train_in_group(const Invocation& typed,
   options.restarted = group.is_restarted();
   options.launch = launch.job;
   options.estimate = plan::estimate;
+  options.local = {launch.local_rank, launch.local_size};
+  options.at_device = [&](at::Device device) { talk.note("device " + device.str()); };
   options.at_folder = [&](const std::filesystem::path& folder) {
     // From here on every stage ends orderly, and says what it has kept.
     group.pulse().stops().share(run::SignalWatch::arrived, run::SignalWatch::relay);
@@ -74,6 +78,18 @@ int train_in_group(const Invocation& typed,
   return code_of(end);
 }
 
+/// Before the group's threads are there. @return  what is wrong, for the group to tell; or null
+std::exception_ptr prepare_environment(const Invocation& typed) {
+  try {
+    recipes::Recipe recipe = named_recipe(typed);
+    if (recipe.section("train").read<run::TrainConfig>().deterministic)
+      run::set_deterministic_environment();
+    return nullptr;
+  } catch (const recipes::UserError&) {
+    return std::current_exception();
+  }
+}
+
 /// One of several ranks: what it throws ends all of them.
 int train_as_rank(const Invocation& typed, const dist::Launch& launch, Streams streams) {
   if (!dist::has_gloo())
@@ -81,9 +97,12 @@ int train_as_rank(const Invocation& typed, const dist::Launch& launch, Streams s
         "this program was built without Gloo's headers, and trains with one rank only: install "
         "libgloo-dev and build again");
   const run::SignalWatch watch;
+  const std::exception_ptr refused = prepare_environment(typed);
   dist::Talk talk(launch.rank, streams.out, streams.err);
   dist::Group group(launch, talk, run::SignalWatch::arrived);
   try {
+    if (refused)
+      std::rethrow_exception(refused);
     return train_in_group(typed, launch, group, talk);
   } catch (const recipes::UserError& error) {
     group.fail(kUserError, error.what());
@@ -124,8 +143,8 @@ int run_train(const Invocation& typed, Streams streams) {
     return launch_ranks(typed, launch, streams);
   if (typed.has("max-restarts"))
     throw recipes::UserError("--max-restarts: goes with --nproc; other launchers have their own");
-  return launch.size > 1 ? train_as_rank(typed, launch, streams)
-                         : train_alone(typed, launch, streams);
+  return launch.in_group() ? train_as_rank(typed, launch, streams)
+                           : train_alone(typed, launch, streams);
 }
 
 }  // namespace

@@ -132,7 +132,7 @@ Group::Group(const Launch& launch, Talk& talk, const std::function<bool()>& stop
   }
   talk.note("rank " + std::to_string(launch.rank) + " of " + std::to_string(launch.size) + " on " +
             self.host + ", process " + std::to_string(getpid()) + ", started by " +
-            launch.launcher + ", beginning " + std::to_string(attempt_) + ", device cpu");
+            launch.launcher + ", beginning " + std::to_string(attempt_));
 }
 
 Group::~Group() {

@@ -16,7 +16,7 @@ class Group {
  public:
   /// Finds the store, and waits for all ranks. Until stops() of the pulse is told otherwise, the
   /// job ends with exit code 3 where a rank is asked to stop.
-  /// @param launch  of more than one rank; `talk` outlives the object
+  /// @param launch  with in_group(); `talk` outlives the object
   /// @param stopping  this process was asked to stop
   Group(const Launch& launch, Talk& talk, const std::function<bool()>& stopping);
   ~Group();

@@ -118,11 +118,6 @@ void read_place(const Variables& variables, Launch& launch) {
 
 Launch of_torchrun(const Variables& variables) {
   Launch launch = read_ranks(variables, kTorchrun);
-  if (launch.size > 1) {
-    variables.require("MASTER_ADDR", "WORLD_SIZE");
-    variables.require("MASTER_PORT", "WORLD_SIZE");
-    read_place(variables, launch);
-  }
   const std::string agent = variables.text("TORCHELASTIC_USE_AGENT_STORE", "False");
   if (agent != "True" && agent != "False")
     throw UserError("TORCHELASTIC_USE_AGENT_STORE: expected True or False, found '" + agent + "'");
@@ -131,6 +126,11 @@ Launch of_torchrun(const Variables& variables) {
   if (launch.own_launcher)
     launch.launcher = "sterna";
   launch.job = variables.text(kJobVariable, variables.text("TORCHELASTIC_RUN_ID"));
+  if (launch.in_group()) {
+    variables.require("MASTER_ADDR", "WORLD_SIZE");
+    variables.require("MASTER_PORT", "WORLD_SIZE");
+    read_place(variables, launch);
+  }
   launch.restarts = variables.number_or("TORCHELASTIC_RESTART_COUNT", 0);
   if (variables.has(kMpirun.rank) &&
       variables.number_or(kMpirun.size, launch.size) == launch.size &&

@@ -22,6 +22,10 @@ struct Launch {
   bool own_launcher = false;  ///< by --nproc
   std::string job;            ///< what the launcher calls the job; the same on all its ranks
   std::vector<std::string> interfaces;  ///< network cards for Gloo; empty: the one towards rank 0
+
+  /// True where there are others to meet, or a launcher serves a store as if there were: a group of
+  /// one then goes the way of many, so that this way's cost can be measured (`--nproc 1`).
+  bool in_group() const { return size > 1 || agent_store; }
 };
 
 /// What --nproc tells its ranks beside torchrun's variables: a name of the job.

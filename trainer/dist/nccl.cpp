@@ -1,5 +1,5 @@
-// Compiled and linked where STERNA_NCCL is on; not run yet, for want of a machine with several GPUs
-// and of anything that trains on one.
+// Compiled and linked where STERNA_NCCL is on; not run yet, for want of a machine with a GPU
+// (scripts/gpu runs it on one, with a world of one).
 #include "trainer/dist/nccl.h"
 
 #include "recipes/user_error.h"

@@ -12,16 +12,21 @@ namespace {
 // A process that has loaded LibTorch and done nothing.
 constexpr double kProgram = 200 * kMiB;
 /// Multiply-adds a second of a bf16 or fp32 product of the model's own shape, times two.
-double measured_flops(const model::DecoderConfig& c, const std::string& dtype) {
+double measured_flops(const model::DecoderConfig& c, const std::string& dtype, at::Device device) {
   const at::NoGradGuard no_grad;
   const int64_t rows = 512;
-  const at::Tensor x = at::rand({rows, c.width}).to(quant::parse_dtype(dtype));
-  const at::Tensor w = at::rand({c.inner, c.width}).to(quant::parse_dtype(dtype));
-  at::linear(x, w);
+  const auto there = at::TensorOptions(device).dtype(quant::parse_dtype(dtype));
+  const at::Tensor x = at::rand({rows, c.width}).to(there);
+  const at::Tensor w = at::rand({c.inner, c.width}).to(there);
+  const auto wait_for = [&](const at::Tensor& y) {
+    if (!device.is_cpu())
+      y.flatten()[0].item();
+  };
+  wait_for(at::linear(x, w));
   run::Stopwatch watch;
   int64_t runs = 0;
   while (watch.seconds() < 0.1 && runs < 1000) {
-    at::linear(x, w);
+    wait_for(at::linear(x, w));
     ++runs;
   }
   return 2.0 * static_cast<double>(rows * c.width * c.inner * runs) / watch.seconds();
@@ -101,9 +106,11 @@ std::vector<std::string> estimate(const run::Session& session) {
                   gib(m.activations) + ", loss or the block in work " +
                   gib(std::max(m.loss, m.working)) + others_text(m) + ", program " +
                   gib(m.program));
-  if (const std::string warning = memory_warning(needed, memory_room()); !warning.empty())
+  // A device has memory of its own.
+  const double room = session.device.is_cpu() ? memory_room() : needed;
+  if (const std::string warning = memory_warning(needed, room); !warning.empty())
     lines.push_back(warning);
-  const double speed = kShareOfProduct * measured_flops(c, s.model.dtype);
+  const double speed = kShareOfProduct * measured_flops(c, s.model.dtype, session.device);
   std::string time = "time about";
   if (s.blockwise_wanted())
     time += " " + run::clock_text(blockwise_flops(s, c) / speed) + " block-wise";

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 
 namespace sterna::run {
 namespace {
@@ -36,6 +37,8 @@ std::vector<Chunk> chunks_of(std::span<const Trained> tensors) {
                   "adamw: ",
                   t.name,
                   " needs contiguous fp32 values and gradients of one size");
+    if (!t.value.is_cpu())
+      continue;
     for (int64_t at = 0; at < t.value.numel(); at += kChunk)
       chunks.push_back({static_cast<int64_t>(i), at, std::min(at + kChunk, t.value.numel())});
   }
@@ -88,6 +91,27 @@ Factors factors(const Trained& t, const AdamConfig& config, const Rates& rates) 
   return f;
 }
 
+/// The same on a device: update(), a term at a time.
+void update_there(const Trained& t, const Factors& f) {
+  const at::NoGradGuard no_grad;
+  const Tensor grad = t.grad * f.grad;
+  Tensor(t.moment1).mul_(f.keep1).add_(grad, f.add1);
+  Tensor(t.moment2).mul_(f.keep2).addcmul_(grad, grad, f.add2);
+  const Tensor below = t.moment2.sqrt().mul_(f.root2).add_(f.eps);
+  Tensor(t.value).mul_(f.shrink).addcdiv_(t.moment1, below, -f.rate);
+}
+
+/// Squared norms of the gradients that lie on a device, waited for once.
+double squared_norm_there(std::span<const Trained> tensors) {
+  std::vector<Tensor> squares;
+  for (const Trained& t : tensors)
+    if (!t.grad.is_cpu())
+      squares.push_back(
+          at::linalg_vector_norm(t.grad, 2, at::OptionalIntArrayRef(), false, at::kDouble)
+              .square());
+  return squares.empty() ? 0.0 : at::stack(squares).sum().item<double>();
+}
+
 }  // namespace
 
 void adamw_step(std::span<const Trained> tensors, const AdamConfig& config, const Rates& rates) {
@@ -104,6 +128,9 @@ void adamw_step(std::span<const Trained> tensors, const AdamConfig& config, cons
              factors(t, config, rates));
     }
   });
+  for (const Trained& t : tensors)
+    if (!t.value.is_cpu())
+      update_there(t, factors(t, config, rates));
 }
 
 double squared_norm(std::span<const Trained> tensors) {
@@ -124,7 +151,7 @@ double squared_norm(std::span<const Trained> tensors) {
                    ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
     }
   });
-  double sum = 0;
+  double sum = squared_norm_there(tensors);
   for (const double each : partial)
     sum += each;
   return sum;

@@ -9,7 +9,7 @@ namespace sterna::run {
 
 using at::Tensor;
 
-/// A tensor that the optimizer moves: fp32, contiguous, on the host.
+/// A tensor that the optimizer moves: fp32, contiguous, in host memory or on a device.
 struct Trained {
   std::string name;  ///< as in checkpoints
   Tensor value;
@@ -38,11 +38,11 @@ struct Rates {
   double decay = 1;  ///< factor of the weight decay
 };
 
-/// AdamW (Loshchilov and Hutter, arXiv:1711.05101) over all tensors in one pass; the same bits for
-/// any number of threads.
+/// AdamW (Loshchilov and Hutter, arXiv:1711.05101) over all tensors of the host in one pass, the
+/// same bits for any number of threads; on a device by operations on whole tensors.
 void adamw_step(std::span<const Trained> tensors, const AdamConfig& config, const Rates& rates);
 
-/// Sum of squares of all gradients, in fp64 and in a fixed order.
+/// Sum of squares of all gradients, in fp64; in a fixed order where they are in host memory.
 double squared_norm(std::span<const Trained> tensors);
 
 }  // namespace sterna::run

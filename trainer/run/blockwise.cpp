@@ -106,11 +106,12 @@ void Blockwise::start(int64_t block) {
   int64_t own = 0;
   int64_t length = 0;
   for (const Share& share : shares_) {
-    inputs_.push_back(load_batch(samples_, share.first, share.count).inputs);
+    inputs_.push_back(load_batch(samples_, share.first, share.count).inputs.to(student_.places().compute));
     own += share.count;
     length = std::max(length, inputs_.back().tokens.size(1));
   }
-  teacher_x_ = at::empty({own, length, teacher_.config().width});
+  teacher_x_ = at::empty({own, length, teacher_.config().width},
+                         at::TensorOptions(student_.places().compute).dtype(at::kFloat));
   student_x_ = config_.input == "full" ? Tensor() : at::empty_like(teacher_x_);
   for (int64_t i = 0; i < batches(); ++i) {
     if (shares_[i].count == 0)

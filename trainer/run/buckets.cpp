@@ -10,7 +10,7 @@ namespace {
 class Buckets final : public GradientExchange {
  public:
   Buckets(Student& student, dist::World& world, const DistConfig& config)
-      : world_(world), bf16_(config.reduce_dtype == "bf16") {
+      : world_(world), bf16_(config.reduce_dtype == "bf16"), places_(student.places()) {
     const auto room = static_cast<int64_t>(config.bucket_mib * 1024 * 1024 / sizeof(float));
     std::vector<Slot*> filling;
     int64_t filled = 0;
@@ -31,7 +31,7 @@ class Buckets final : public GradientExchange {
   void start() override {
     for (Bucket& bucket : buckets_)
       bucket.flat.zero_();
-    started_ = 0;
+    started_ = arrived_ = 0;
     last_ = false;
   }
 
@@ -40,20 +40,20 @@ class Buckets final : public GradientExchange {
   void open(int64_t) override {}
 
   void close(int64_t part) override {
-    while (last_ && started_ < buckets_.size() && buckets_[started_].lowest_part >= part)
+    while (last_ && started_ < buckets_.size() && buckets_[started_].lowest_part >= part) {
+      // What is to come down does so while the next sums travel; else all are waited for at the
+      // end.
+      if (places_.apart())
+        receive_all();
       send(buckets_[started_++]);
+    }
   }
 
   void finish() override {
     while (started_ < buckets_.size())  // of a rank without samples, or one that was stopped
       send(buckets_[started_++]);
-    for (Bucket& bucket : buckets_) {
-      bucket.work->wait();
-      bucket.work.reset();
-      if (bf16_)
-        bucket.flat.copy_(bucket.rounded);
-      bucket.rounded = Tensor();
-    }
+    receive_all();
+    down_.wait();
   }
 
   int64_t bytes() const override {
@@ -69,6 +69,7 @@ class Buckets final : public GradientExchange {
     Tensor flat;              // fp32
     int64_t lowest_part = 0;  // complete when this one is
     Tensor rounded;           // under way in place of it
+    Tensor below;             // where the masters are, if that is elsewhere
     dist::WorkHandle work;
   };
 
@@ -84,10 +85,18 @@ class Buckets final : public GradientExchange {
   }
 
   void add_bucket(Student& student, const std::vector<Slot*>& slots, int64_t count) {
-    Bucket bucket{at::zeros({count}, at::kFloat), part_of(student, *slots.back()), {}, {}};
+    Bucket bucket;
+    bucket.flat = at::zeros({count}, at::TensorOptions(places_.compute).dtype(at::kFloat));
+    bucket.lowest_part = part_of(student, *slots.back());
+    if (places_.apart())
+      bucket.below = host_like(bucket.flat);
     int64_t at = 0;
     for (Slot* slot : slots) {
-      *slot->grad = bucket.flat.narrow(0, at, slot->master.numel()).view(slot->master.sizes());
+      const auto own = [&](const Tensor& flat) {
+        return flat.narrow(0, at, slot->master.numel()).view(slot->master.sizes());
+      };
+      *slot->grad = own(bucket.flat);
+      slot->own_grad = places_.apart() ? own(bucket.below) : Tensor();
       at += slot->master.numel();
     }
     buckets_.push_back(std::move(bucket));
@@ -99,10 +108,26 @@ class Buckets final : public GradientExchange {
     bucket.work = world_.all_reduce({bf16_ ? bucket.rounded : bucket.flat});
   }
 
+  void receive_all() {
+    while (arrived_ < started_) {
+      Bucket& bucket = buckets_[arrived_++];
+      bucket.work->wait();
+      bucket.work.reset();
+      if (bf16_)
+        bucket.flat.copy_(bucket.rounded);
+      bucket.rounded = Tensor();
+      if (places_.apart())
+        down_.begin(bucket.below, bucket.flat);
+    }
+  }
+
   dist::World& world_;
   bool bf16_;
+  Places places_;
   std::vector<Bucket> buckets_;
+  Downloads down_;
   size_t started_ = 0;
+  size_t arrived_ = 0;
   bool last_ = false;
 };
 

@@ -268,7 +268,7 @@ double CachedTeacher::mean_confidence(const Inputs& inputs) const {
   distill::HeadInputs head;
   give(inputs, head);
   if (rows_.hidden())
-    return distill::mean_confidence(head.teacher_hidden, head_);
+    return distill::mean_confidence(head.teacher_hidden.to(head_.device()), head_);
   return head.teacher_top.log_p.select(2, 0).exp().mean().item<double>();
 }
 
@@ -321,7 +321,7 @@ void teach_ahead(Session& session, Progress& progress) {
   session.cached_teacher = std::make_unique<CachedTeacher>(
       std::move(*cache),
       rows,
-      rows.hidden() ? model::load_head(session.teacher_source, dtype) : Tensor());
+      rows.hidden() ? model::load_head(session.teacher_source, dtype).to(session.device) : Tensor());
 }
 
 }  // namespace sterna::run

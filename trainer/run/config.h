@@ -93,6 +93,7 @@ struct TrainConfig {
   int64_t seed = 1;
   int64_t threads = 0;
   std::string device = "cpu";
+  bool deterministic = false;
   int64_t checkpoint_every = 0;
   bool checkpoint_async = true;
   int64_t keep_last = 2;
@@ -155,7 +156,13 @@ struct TrainConfig {
       threads,
       "CPU threads; 0: as STERNA_THREADS says, else all",
       Range{int64_t{0}, kMostThreads});
-    v("device", device, "where the student computes", OneOf{"cpu"});
+    v("device",
+      device,
+      "where student and teacher compute; cuda: every rank of a host on a GPU of its own",
+      OneOf{"cpu", "cuda"});
+    v("deterministic",
+      deterministic,
+      "kernels and collectives that repeat their bits; on the CPU all do anyway");
     v("checkpoint_every",
       checkpoint_every,
       "steps between checkpoints; 0: only the last",
@@ -276,8 +283,8 @@ struct MemoryConfig {
     v("offload",
       offload,
       "activations: inputs of blocks, between their way there and their way back; needs "
-      "train.recompute",
-      recipes::OneOf{"", "activations"});
+      "train.recompute; optimizer: masters and moments, which move there",
+      recipes::OneOf{"", "activations", "optimizer"});
   }
 };
 

@@ -61,7 +61,7 @@ void take_rows(const Slot& slot,
 void cut_slot(Slot& slot, std::unique_ptr<quant::Quantizer> fresh) {
   slot.master = rows_of(slot, slot.master).clone();
   if (slot.quantizer && !slot.rows.whole()) {
-    fresh->allocate(slot.master);
+    fresh->allocate(slot.master.cpu());
     if (!slot.absent()) {
       take_rows(slot, slot.quantizer->parameters(), fresh->parameters());
       take_rows(slot, slot.quantizer->buffers(), fresh->buffers());

@@ -11,25 +11,26 @@ void hold_codes(Slot& slot) {
   TORCH_CHECK(slot.quantizer->parameters().front().name == kScale,
               slot.name,
               ": a quantizer whose first parameter is no scale");
-  slot.held = slot.quantizer->encode(slot.master);
-  quant::decode_into(*slot.held, slot.master);
+  slot.held = slot.quantizer->encode(slot.master.cpu());
+  fill(slot.master, [&](Tensor& values) { quant::decode_into(*slot.held, values); });
 }
 
 quant::Encoded held_now(const Slot& slot) {
   quant::Encoded encoded = *slot.held;
-  encoded.scales = slot.quantizer->encode(slot.master).scales;
+  encoded.scales = slot.quantizer->encode(slot.master.cpu()).scales;
   return encoded;
 }
 
 void follow_scales(Slot& slot) {
   slot.held = held_now(slot);
-  quant::decode_into(*slot.held, slot.master);
+  fill(slot.master, [&](Tensor& values) { quant::decode_into(*slot.held, values); });
 }
 
 Tensor scale_gradient(const Slot& slot) {
   const Tensor scale = slot.quantizer->parameters().front().tensor;
-  const Tensor each =
-      (gradient_of(slot) * slot.master).view({scale.size(0), scale.size(1), -1}).sum(-1);
+  const Tensor each = (gradient_of(slot).cpu() * slot.master.cpu())
+                          .view({scale.size(0), scale.size(1), -1})
+                          .sum(-1);
   return each.div_(slot.held->scales);
 }
 

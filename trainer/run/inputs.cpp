@@ -12,6 +12,14 @@ Inputs::Inputs(Tensor given_tokens, Tensor given_documents)
     positions = at::arange(tokens.size(1), tokens.options());
 }
 
+Inputs Inputs::to(at::Device device) const {
+  Inputs there = *this;
+  for (Tensor* each : {&there.tokens, &there.positions, &there.documents})
+    if (each->defined())
+      *each = each->to(device);
+  return there;
+}
+
 std::unique_ptr<kvcache::Cache> Inputs::cache(const model::Decoder& decoder) const {
   return kvcache::make_stateless(decoder.attention(), documents);
 }

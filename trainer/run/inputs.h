@@ -17,6 +17,9 @@ struct Inputs {
   /// Positions follow from the documents: each starts at 0.
   Inputs(Tensor tokens = {}, Tensor documents = {});
 
+  /// The same on a device; this one where it is there.
+  Inputs to(at::Device device) const;
+
   std::unique_ptr<kvcache::Cache> cache(const model::Decoder& decoder) const;
 };
 

@@ -19,7 +19,8 @@ Lockstep::Lockstep(const model::Decoder& teacher,
 void Lockstep::begin(const Inputs& inputs) {
   inputs_ = inputs;
   cache_ = inputs.cache(teacher_);
-  sums_ = at::zeros({static_cast<int64_t>(totals_.size())}, at::kDouble);
+  sums_ = at::zeros({static_cast<int64_t>(totals_.size())},
+                    at::TensorOptions(inputs.tokens.device()).dtype(at::kDouble));
 }
 
 /// bool [B]
@@ -34,7 +35,7 @@ Tensor Lockstep::drawn_rows(int64_t layer, bool& any, bool& all) const {
     any = any || drawn;
     all = all && drawn;
   }
-  return rows;
+  return rows.to(inputs_.tokens.device());
 }
 
 model::AttentionOutput Lockstep::advance(int64_t part) {

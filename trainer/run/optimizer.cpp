@@ -51,6 +51,9 @@ void Optimizer::move(std::vector<Trained>& tensors, const Rates& rates, Outcome&
       own.first = at::zeros_like(t.value);
       own.second = at::zeros_like(t.value);
     }
+    // A checkpoint brings them in host memory.
+    own.first = own.first.to(t.value.device());
+    own.second = own.second.to(t.value.device());
     t.moment1 = own.first;
     t.moment2 = own.second;
     t.applied = ++own.applied;

@@ -81,7 +81,7 @@ Ranges::Ranges(const RangeRules& rules, Student& student) {
     RangeRules::Loss own = rules.build(model::module_of(slot.name));
     if (!own.loss)
       continue;
-    own.loss->init(slot.master);
+    own.loss->init(slot.master.cpu());
     losses_.emplace(slot.name, std::move(own));
   }
 }
@@ -98,9 +98,9 @@ double Ranges::add(std::vector<Trained>& trained) {
     auto& [weight, loss] = found->second;
     const bool absent = t.value.numel() == 0;
     const quant::RangeLoss::Result result =
-        absent ? quant::RangeLoss::Result() : loss->run(t.value);
+        absent ? quant::RangeLoss::Result() : loss->run(t.value.cpu());
     if (!absent)
-      Tensor(t.grad).add_(result.w, weight);
+      Tensor(t.grad).add_(result.w.to(t.grad.device()), weight);
     sum += weight * result.loss;
     const std::vector<quant::NamedTensor> parameters = loss->parameters();
     for (size_t i = 0; i < parameters.size(); ++i)

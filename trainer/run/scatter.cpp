@@ -15,7 +15,8 @@ class Scatter final : public GradientExchange {
   Scatter(Student& student, dist::World& world, const DistConfig& config)
       : world_(world),
         dtype_(config.reduce_dtype == "bf16" ? at::kBFloat16 : at::kFloat),
-        every_(config.strategy != "zero1") {
+        every_(config.strategy != "zero1"),
+        places_(student.places()) {
     for (int64_t i = 0; i < parts_of(student.decoder()); ++i)
       parts_.emplace_back(world.size());
     for (Slot* slot : student.all())
@@ -54,7 +55,7 @@ class Scatter final : public GradientExchange {
       return;
     settle();  // one sum travels while the next part computes; no more of its size are held
     part.sent = packed(part);
-    part.received = at::empty({part.packing.segment()}, dtype_);
+    part.received = at::empty({part.packing.segment()}, on_device());
     part.work = world_.reduce_scatter(part.received, part.sent);
     under_way_.push_back(&part);
     if (!every_)
@@ -92,16 +93,20 @@ class Scatter final : public GradientExchange {
     for (Slot* slot : part.slots) {
       const Tensor& value = *slot->value;
       part.packing.add(slot->rows_by_rank, value.numel() / std::max<int64_t>(value.size(0), 1));
-      *slot->grad = at::zeros(value.sizes(), at::kFloat);
+      *slot->grad = at::zeros(value.sizes(), value.options().dtype(at::kFloat));
       if (every_)
         free_storage(*slot->grad);
     }
     if (every_ && !part.slots.empty())
-      part.own = at::zeros({part.packing.segment()}, at::kFloat);
+      part.own =
+          at::zeros({part.packing.segment()}, at::TensorOptions(places_.state).dtype(at::kFloat));
     for (size_t i = 0; i < part.slots.size(); ++i) {
       Slot& slot = *part.slots[i];
-      slot.own_grad = every_ ? piece_of(part, part.own, i)
-                             : slot.grad->narrow(0, slot.rows.begin, slot.rows.count());
+      if (every_)
+        slot.own_grad = piece_of(part, part.own, i);
+      else
+        slot.own_grad = places_.apart() ? at::zeros(slot.master.sizes(), slot.master.options())
+                                        : slot.grad->narrow(0, slot.rows.begin, slot.rows.count());
     }
   }
 
@@ -113,7 +118,7 @@ class Scatter final : public GradientExchange {
 
   Tensor packed(const Part& part) const {
     const int64_t segment = part.packing.segment();
-    Tensor all = at::zeros({world_.size() * segment}, dtype_);
+    Tensor all = at::zeros({world_.size() * segment}, on_device());
     for (size_t i = 0; i < part.slots.size(); ++i) {
       const Tensor grad = part.slots[i]->grad->flatten();
       for (int64_t rank = 0; rank < world_.size(); ++rank) {
@@ -128,11 +133,13 @@ class Scatter final : public GradientExchange {
     return all;
   }
 
+  at::TensorOptions on_device() const { return at::TensorOptions(places_.compute).dtype(dtype_); }
+
   void settle() {
     for (Part* part : under_way_) {
       part->work->wait();
       if (every_)
-        part->own.add_(part->received);
+        part->own.add_(part->received.to(places_.state));
       else
         for (size_t i = 0; i < part->slots.size(); ++i)
           part->slots[i]->own_grad.copy_(piece_of(*part, part->received, i));
@@ -145,6 +152,7 @@ class Scatter final : public GradientExchange {
   dist::World& world_;
   at::ScalarType dtype_;
   bool every_;
+  Places places_;
   bool sends_ = false;
   std::vector<Part> parts_;
   std::deque<Part*> under_way_;

@@ -273,6 +273,8 @@ model::Decoder load_teacher(const Session& session) {
           ? model::load_decoder(session.teacher_source, dtype)
           : model::load_packed_decoder(session.teacher_source, dtype, session.teacher_plan);
   model::require_ready(teacher);
+  if (!session.device.is_cpu())
+    teacher.move_to(session.device);
   return teacher;
 }
 
@@ -308,7 +310,8 @@ void load_models(Session& session) {
       std::move(decoder),
       std::move(weights.tensors),
       quantizer_of,
-      Freezing{s.train.freeze, s.train.only == "quant", !session.adapters.empty()});
+      Freezing{s.train.freeze, s.train.only == "quant", !session.adapters.empty()},
+      session.places());
   if (session.needs_teacher && !session.caches_teacher())
     session.teacher = std::make_unique<model::Decoder>(load_teacher(session));
 }

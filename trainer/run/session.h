@@ -16,6 +16,7 @@
 #include "trainer/model/load.h"
 #include "trainer/run/cached_teacher.h"
 #include "trainer/run/config.h"
+#include "trainer/run/places.h"
 #include "trainer/run/ranges.h"
 #include "trainer/run/student.h"
 #include "trainer/text/tokenizer.h"
@@ -43,6 +44,7 @@ struct Settings {
 struct Session {
   Settings settings;
   std::shared_ptr<dist::World> world;
+  at::Device device = at::kCPU;  ///< where models compute
   model::CheckpointInfo source;
   std::unique_ptr<text::Tokenizer> tokenizer;
   std::unique_ptr<data::SampleSource> samples;        ///< null where train.steps is 0
@@ -72,6 +74,11 @@ struct Session {
 
   /// True where some matrix, or what one reads, is quantized.
   bool quantized() const;
+
+  Places places() const {
+    const bool offloads = settings.memory.offload == "optimizer";
+    return {device, offloads ? at::Device(at::kCPU) : device};
+  }
 
   /// True where what the teacher says is read from disk.
   bool caches_teacher() const { return needs_teacher && settings.teacher.cache != "none"; }

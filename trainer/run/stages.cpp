@@ -243,7 +243,8 @@ void end_to_end(Run& run) {
                              step_flops(session.source.config,
                                         teacher == nullptr ? nullptr : &teacher->config(),
                                         settings.train.seq_len),
-                             settings.train.peak_tflops};
+                             settings.train.peak_tflops,
+                             session.device};
     run.progress.start("step", s.step, settings.train.steps, settings.train.log_every);
     measure_teacher(run);
     if (const int64_t end = session.objective->intervention().steps(); s.step < end)

@@ -121,8 +121,9 @@ distill::Counts Step::count(const std::vector<Batch>& batches, int64_t& tokens) 
 
 Tensor hidden_of(const model::Decoder& decoder, const Inputs& inputs) {
   const at::NoGradGuard no_grad;
-  const auto cache = inputs.cache(decoder);
-  return decoder.hidden(inputs.tokens, inputs.positions, *cache);
+  const Inputs here = inputs.to(decoder.head_linear().weight.device());
+  const auto cache = here.cache(decoder);
+  return decoder.hidden(here.tokens, here.positions, *cache);
 }
 
 bool Step::intervened() const {
@@ -133,6 +134,14 @@ bool Step::side_by_side() const {
   return parts_.objective.hidden().wanted() || intervened();
 }
 
+void Step::give_cached(const Batch& batch, distill::HeadInputs& head) const {
+  parts_.cached->give(batch.inputs, head);
+  for (Tensor* each :
+       {&head.teacher_hidden, &head.teacher_head, &head.teacher_top.ids, &head.teacher_top.log_p})
+    if (each->defined())
+      *each = each->to(device());
+}
+
 /// What both heads read; what was compared on the way is added to the sums.
 distill::HeadInputs Step::hidden_states(const Batch& batch,
                                         const distill::Counts& totals,
@@ -140,10 +149,11 @@ distill::HeadInputs Step::hidden_states(const Batch& batch,
                                         StepTimes& ms) {
   Stopwatch watch;
   distill::HeadInputs head;
+  const Inputs inputs = batch.inputs.to(device());
   if (side_by_side()) {
     Lockstep beside(
         *parts_.teacher, parts_.objective, totals, {config_.seed, attempt_, batch.first});
-    head.student_hidden = tape_.forward(batch.inputs, &beside);
+    head.student_hidden = tape_.forward(inputs, &beside);
     head.teacher_hidden = beside.hidden();
     sums.add_(beside.sums());
     watch.lap(ms.forward);
@@ -152,17 +162,17 @@ distill::HeadInputs Step::hidden_states(const Batch& batch,
     return head;
   }
   if (parts_.cached != nullptr)
-    parts_.cached->give(batch.inputs, head);
+    give_cached(batch, head);
   else if (parts_.teacher != nullptr)
-    head.teacher_hidden = hidden_of(*parts_.teacher, batch.inputs);
+    head.teacher_hidden = hidden_of(*parts_.teacher, inputs);
   watch.lap(ms.teacher);
-  head.student_hidden = tape_.forward(batch.inputs);
+  head.student_hidden = tape_.forward(inputs);
   watch.lap(ms.forward);
   return head;
 }
 
 Tensor Step::micro_batch(const Batch& batch, const distill::Counts& totals, StepTimes& ms) {
-  Tensor sums = at::zeros({static_cast<int64_t>(totals.size())}, at::kDouble);
+  Tensor sums = zero_sums(totals);
   distill::HeadInputs head = hidden_states(batch, totals, sums, ms);
   Stopwatch watch;
   const Slot& slot = parts_.student.head();
@@ -180,21 +190,27 @@ Tensor Step::micro_batch(const Batch& batch, const distill::Counts& totals, Step
   return sums.add_(result.sums);
 }
 
+Tensor Step::zero_sums(const distill::Counts& totals) const {
+  return at::zeros({static_cast<int64_t>(totals.size())},
+                   at::TensorOptions(device()).dtype(at::kDouble));
+}
+
 /// Runs this rank's micro-batches. Sums of all ranks, fp64 [terms].
 Tensor Step::loss_sums(const std::vector<Batch>& batches,
                        const distill::Counts& totals,
                        StepTimes& ms) {
   const auto terms = static_cast<int64_t>(totals.size());
-  Tensor sums = at::zeros({terms + 1}, at::kDouble);
+  Tensor own = zero_sums(totals);
   for (const Batch& batch : batches) {
     if (SignalWatch::arrived() && !sharing_.meets_in_micro_batches())
       break;
     sharing_.micro_batch(/*last=*/&batch == &batches.back());
-    sums.narrow(0, 0, terms).add_(micro_batch(batch, totals, ms));
+    own.add_(micro_batch(batch, totals, ms));
   }
   Stopwatch watch;
   sharing_.finish();
   watch.lap(ms.exchange);
+  Tensor sums = at::constant_pad_nd(own.cpu(), {0, 1});
   // A rank that left alone would leave the others waiting: the last element counts who wants to.
   sums[terms] = SignalWatch::arrived() ? 1.0 : 0.0;
   parts_.world.all_reduce({sums})->wait();

@@ -64,7 +64,7 @@ struct SampleRange {
 /// shares of it, equal but for one sample.
 SampleRange share_of_step(int64_t attempt, const TrainConfig& config, int64_t rank, int64_t ranks);
 
-/// A micro-batch.
+/// A micro-batch, in host memory.
 struct Batch {
   Inputs inputs;
   Tensor labels;      ///< int64 [B, T], distill::kIgnoreLabel where there is no loss
@@ -88,6 +88,9 @@ class Step {
   std::vector<Batch> load_share(int64_t attempt) const;
   distill::Counts count(const std::vector<Batch>& batches, int64_t& tokens) const;
   Tensor loss_sums(const std::vector<Batch>& batches, const distill::Counts& totals, StepTimes& ms);
+  at::Device device() const { return parts_.student.places().compute; }
+  Tensor zero_sums(const distill::Counts& totals) const;
+  void give_cached(const Batch& batch, distill::HeadInputs& head) const;
   bool side_by_side() const;
   bool intervened() const;
   distill::HeadInputs hidden_states(const Batch& batch,
@@ -112,7 +115,7 @@ class Step {
   int64_t attempt_ = 0;
 };
 
-/// What a model's head reads for whole sequences, [B, T, D], without gradients.
+/// What a model's head reads for whole sequences, [B, T, D], without gradients, where it computes.
 Tensor hidden_of(const model::Decoder& decoder, const Inputs& inputs);
 
 }  // namespace sterna::run

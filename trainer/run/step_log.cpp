@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "trainer/run/device.h"
 #include "trainer/run/log.h"
 
 namespace sterna::run {
@@ -12,6 +13,8 @@ double matrix_and_attention(const model::DecoderConfig& c, int64_t seq_len) {
          static_cast<double>(c.layers) * static_cast<double>(c.heads * c.head_dim) *
              static_cast<double>(seq_len);
 }
+
+constexpr double kBytesOfMiB = 1024 * 1024;
 
 double tokens_per_second(const StepReport& report) {
   return 1e3 * static_cast<double>(report.tokens) / report.ms.total;
@@ -56,6 +59,8 @@ nlohmann::json step_line(int64_t step,
   const Memory memory = process_memory();
   line["rss_mib"] = memory.now;
   line["peak_rss_mib"] = memory.peak;
+  if (const auto peak_there = peak_memory(context.device))
+    line["peak_device_mib"] = static_cast<double>(*peak_there) / kBytesOfMiB;
   line["step_ms"] = report.ms.total;
   line["data_ms"] = report.ms.data;
   line["quant_ms"] = report.ms.quant;

@@ -26,6 +26,7 @@ struct LogContext {
   std::vector<std::string> terms;
   StepFlops flops;
   double peak_tflops = 0;  ///< 0: unknown, then mfu and kd_mfu are null
+  at::Device device = at::kCPU;
 };
 
 /// One line of log.jsonl. `step` counts from 1: complete attempts, this one included.

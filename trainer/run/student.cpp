@@ -28,13 +28,21 @@ Tensor& target(Slot& slot) {
   return slot.own_value.defined() ? slot.own_value : *slot.value;
 }
 
+/// The compute weight becomes the master, rounded to its dtype.
+void write_master(Slot& slot) {
+  if (slot.master.is_cpu())
+    fill(target(slot), [&](Tensor& values) { values.copy_(slot.master); });
+  else
+    target(slot).copy_(slot.master);
+}
+
 void materialize_one(Slot& slot) {
   const at::NoGradGuard no_grad;
   if (slot.quantizer && !slot.held && !slot.absent()) {
-    const quant::Encoded encoded = slot.quantizer->encode(slot.master);
-    quant::decode_into(encoded, target(slot));
+    const quant::Encoded encoded = slot.quantizer->encode(slot.master.cpu());
+    fill(target(slot), [&](Tensor& values) { quant::decode_into(encoded, values); });
   } else {
-    target(slot).copy_(slot.master);
+    write_master(slot);
   }
   slot.stale = false;
   slot.soft = nullptr;
@@ -45,8 +53,9 @@ void materialize_one(Slot& slot) {
 Student::Student(model::Decoder decoder,
                  std::map<std::string, Tensor> masters,
                  const QuantizerOf& quantizer_of,
-                 const Freezing& freezing)
-    : decoder_(std::move(decoder)) {
+                 const Freezing& freezing,
+                 const Places& places)
+    : decoder_(std::move(decoder)), places_(places) {
   const Tensor* head = &decoder_.head_linear().weight;
   for (const model::Parameter& parameter : decoder_.parameters()) {
     Slot slot;
@@ -55,12 +64,11 @@ Student::Student(model::Decoder decoder,
     slot.matrix = parameter.matrix;
     slot.value = parameter.value;
     slot.grad = parameter.grad;
-    slot.master = masters.at(parameter.name).to(at::kFloat).contiguous();
-    slot.rows = {0, slot.master.size(0), slot.master.size(0)};
+    slot.master = masters.at(parameter.name).to(at::kFloat).contiguous().to(places.state);
     masters.erase(parameter.name);
     slot.rows = {0, slot.master.size(0), slot.master.size(0)};
     const at::ScalarType dtype = slot.matrix ? decoder_.compute_dtype() : at::kFloat;
-    *slot.value = at::empty(slot.master.sizes(), dtype);
+    *slot.value = at::empty(slot.master.sizes(), at::TensorOptions(places.compute).dtype(dtype));
     // A tied matrix answers to both of its names.
     const bool is_head = slot.value == head;
     const bool free = !frozen(slot.name, freezing.patterns) &&
@@ -108,14 +116,15 @@ void Student::replace_quantizers(const QuantizerOf& quantizer_of,
     Slot& slot = *find(parameter.name);
     give_quantizer(slot, quantizer_of(parameter));
     if (init && slot.quantizer)
-      slot.absent() ? slot.quantizer->allocate(slot.master) : slot.quantizer->init(slot.master);
+      slot.absent() ? slot.quantizer->allocate(slot.master.cpu())
+                    : slot.quantizer->init(slot.master.cpu());
   }
 }
 
 void Student::init_quantizers() {
   for (Slot& slot : slots_) {
     if (slot.quantizer && !slot.absent()) {
-      slot.quantizer->init(slot.master);
+      slot.quantizer->init(slot.master.cpu());
       slot.stale = true;
     }
   }
@@ -167,7 +176,7 @@ void Student::materialize_full_precision() {
   if (shards_)
     shards_->let_go();
   for (Slot& slot : slots_) {
-    target(slot).copy_(slot.master);
+    write_master(slot);
     slot.stale = slot.quantizer != nullptr;
     slot.soft = nullptr;
   }
@@ -183,7 +192,7 @@ double Student::bits_per_weight() const {
     if (!slot.quantizer || slot.absent())
       continue;
     const auto count = static_cast<double>(slot.master.numel());
-    sum[0] += count * quant::bits_per_weight(slot.quantizer->encode(slot.master));
+    sum[0] += count * quant::bits_per_weight(slot.quantizer->encode(slot.master.cpu()));
     sum[1] += count;
   }
   if (shards_)
@@ -216,9 +225,9 @@ std::vector<Slot*> materialize_for_step(const std::vector<Slot*>& slots,
     // A frozen weight has nothing to become used to.
     quant::SoftQuantizer* soft = slot->trains_master ? quant::soft(slot->quantizer.get()) : nullptr;
     const bool here = soft != nullptr && !slot->absent();
-    const Tensor value = here ? soft->soft_value(slot->master, at) : Tensor();
+    const Tensor value = here ? soft->soft_value(slot->master.cpu(), at) : Tensor();
     if (value.defined()) {
-      target(*slot).copy_(value);
+      fill(target(*slot), [&](Tensor& values) { values.copy_(value); });
       slot->stale = false;
       slot->soft = soft;
     } else if (slot->stale || slot->soft != nullptr) {
@@ -248,7 +257,7 @@ void zero_grad(const std::vector<Slot*>& slots) {
     if (slot->grad->defined())
       slot->grad->zero_();
     else
-      *slot->grad = at::zeros_like(slot->master);
+      *slot->grad = at::zeros(slot->master.sizes(), slot->value->options().dtype(at::kFloat));
   }
 }
 
@@ -260,7 +269,7 @@ void drop_grad(const std::vector<Slot*>& slots) {
 void advance(const std::vector<Slot*>& slots, const quant::Progress& at) {
   for (Slot* slot : slots)
     if (slot->soft != nullptr && !slot->absent())
-      slot->soft->advance(slot->master, at);
+      slot->soft->advance(slot->master.cpu(), at);
 }
 
 namespace {
@@ -273,9 +282,11 @@ quant::Gradients pass_back(Slot& slot, const quant::Progress& at) {
   if (slot.held) {
     back.params.push_back(scale_gradient(slot));
   } else if (slot.quantizer) {
-    back = slot.soft != nullptr ? slot.soft->soft_backward(slot.master, grad, at)
-                                : slot.quantizer->backward(slot.master, grad);
-    if (!back.w.is_same(grad))
+    const Tensor w = slot.master.cpu();
+    const Tensor gwq = grad.cpu();
+    back = slot.soft != nullptr ? slot.soft->soft_backward(w, gwq, at)
+                                : slot.quantizer->backward(w, gwq);
+    if (!back.w.is_same(gwq))
       Tensor(grad).copy_(back.w);  // one matrix lives twice, not all of them
   }
   TORCH_CHECK(!slot.trains_quantizer || slot.held ||
@@ -303,7 +314,7 @@ std::vector<Trained> gradients(const std::vector<Slot*>& slots, const quant::Pro
     if (slot->trains_master)
       result.push_back({slot->name,
                         slot->master,
-                        gradient_of(*slot),
+                        gradient_of(*slot).to(slot->master.device()),
                         {},
                         {},
                         /*quantizer=*/false,

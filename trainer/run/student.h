@@ -10,6 +10,7 @@
 #include "quant/soft_quantizer.h"
 #include "trainer/model/decoder.h"
 #include "trainer/run/adamw.h"
+#include "trainer/run/places.h"
 #include "trainer/run/rows.h"
 
 namespace sterna::run {
@@ -35,9 +36,11 @@ struct Slot {
   bool matrix = false;
   Tensor* value = nullptr;  ///< what the model computes with
   Tensor* grad = nullptr;   ///< fp32, added to by backward; undefined where nothing is trained
-  Tensor master;            ///< fp32
+  Tensor master;            ///< fp32, where Places::state says
   Tensor own_value;         ///< the own rows of `value`; undefined: all of it
-  Tensor own_grad;          ///< fp32: their gradient, summed over ranks; undefined: `grad`
+  /// fp32: the gradient of the own rows, summed over ranks, where the masters lie; undefined:
+  /// `grad`
+  Tensor own_grad;
   std::unique_ptr<quant::Quantizer> quantizer;
   bool free = true;  ///< what its quantizer learns may be trained
   bool trains_master = false;
@@ -67,13 +70,15 @@ class WeightShards;
 /// of a step materialize() makes sure that Wq is what decode(encode(master)) gives.
 class Student {
  public:
-  /// @param masters  fp32 weights by parameter name; taken over, not copied
+  /// @param masters  fp32 weights by parameter name, in host memory; taken over, not copied
   Student(model::Decoder decoder,
           std::map<std::string, Tensor> masters,
           const QuantizerOf& quantizer_of,
-          const Freezing& freezing);
+          const Freezing& freezing,
+          const Places& places = {});
 
   model::Decoder& decoder() { return decoder_; }
+  const Places& places() const { return places_; }
   std::vector<Slot>& slots() { return slots_; }
   Slot* find(const std::string& name);
   Slot& head() { return slots_[head_]; }  ///< the embedding where tied
@@ -120,6 +125,7 @@ class Student {
   void publish(const std::vector<Slot*>& written);
 
   model::Decoder decoder_;
+  Places places_;
   std::vector<Slot> slots_;
   size_t head_ = 0;
   std::shared_ptr<WeightShards> shards_;

@@ -12,14 +12,14 @@ int64_t id_bytes(int64_t vocab) {
 }
 
 void append(std::vector<std::byte>& row, const Tensor& values) {
-  const Tensor whole = values.contiguous();
+  const Tensor whole = values.cpu().contiguous();
   const auto* bytes = static_cast<const std::byte*>(whole.const_data_ptr());
   row.insert(row.end(), bytes, bytes + whole.nbytes());
 }
 
 // Little-endian, as the machine: the low bytes of an id come first.
 void append_ids(std::vector<std::byte>& row, const Tensor& ids, int64_t width) {
-  const Tensor whole = ids.contiguous();
+  const Tensor whole = ids.cpu().contiguous();
   const auto* id = whole.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < whole.numel(); ++i) {
     const auto* bytes = reinterpret_cast<const std::byte*>(id + i);

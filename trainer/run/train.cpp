@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 
+#include "recipes/blame.h"
 #include "trainer/io/atomic_file.h"
 #include "trainer/run/bits.h"
 #include "trainer/run/code_version.h"
@@ -82,6 +83,26 @@ std::unique_ptr<Session> open_unless_stopped(recipes::Recipe& recipe,
   }
 }
 
+/// Where the models will compute, before anything is read for them.
+void take_device(recipes::Recipe& recipe, Session& session, const TrainOptions& options) {
+  const Settings& s = session.settings;
+  session.device = options.device ? *options.device : recipes::at_its_key(recipe, [&] {
+    return choose_device(s.train.device, options.local);
+  });
+  use_device(session.device);
+  if (options.at_device)
+    options.at_device(session.device);
+  const bool offloads = s.memory.offload == "optimizer";
+  if (session.device.is_cpu() && offloads)
+    session.remarks.emplace_back(
+        "memory.offload: \"optimizer\" changes nothing with train.device=cpu, where masters and "
+        "moments are in host memory anyway");
+  if (!session.device.is_cpu() && !offloads && !session.plan.empty())
+    session.remarks.emplace_back(
+        "quantizers compute in host memory: each matrix travels there and back once a step; with "
+        "memory.offload=optimizer masters and moments stay there");
+}
+
 /// Measures which bits the recipe's budget buys, unless that was done, and opens the session anew.
 /// @return  false where a signal came first
 bool chose_bits(recipes::Recipe& recipe, std::unique_ptr<Session>& session, const BitsOf& of) {
@@ -96,9 +117,11 @@ bool chose_bits(recipes::Recipe& recipe, std::unique_ptr<Session>& session, cons
     return false;
   }
   std::vector<std::string> remarks = std::move(session->remarks);
+  const at::Device device = session->device;
   session = open_unless_stopped(recipe, world, of.progress);
   if (!session)
     return false;
+  session->device = device;
   for (std::string& remark : session->remarks)
     if (std::find(remarks.begin(), remarks.end(), remark) == remarks.end())
       remarks.push_back(std::move(remark));
@@ -225,6 +248,8 @@ TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
   std::unique_ptr<Session> session = open_unless_stopped(recipe, world, progress);
   if (!session)
     return {/*stopped_early=*/true, {}};
+  take_device(recipe, *session, options);
+  const Deterministic repeatable(session->settings.train.deterministic);
   const fs::path place = place_of_run(recipe, session->settings.run);
   const bool resuming = is_resumed(options, place, *world);
   require_resumable(place, resuming);

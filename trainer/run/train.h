@@ -3,12 +3,14 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <vector>
 
 #include "recipes/recipe.h"
 #include "trainer/dist/world.h"
+#include "trainer/run/device.h"
 
 namespace sterna::run {
 
@@ -27,6 +29,10 @@ struct TrainOptions {
   std::function<void(const std::filesystem::path&)> at_folder = {};
   /// Lines about what the run will need, told when its models are loaded.
   std::function<std::vector<std::string>(const Session&)> estimate = {};
+  LocalRank local = {};                            ///< which device train.device means
+  std::function<void(at::Device)> at_device = {};  ///< told where models compute
+  /// Stands in for train.device; what program and machine have is not asked then.
+  std::optional<at::Device> device = std::nullopt;
 };
 
 struct TrainEnd {

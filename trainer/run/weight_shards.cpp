@@ -34,10 +34,12 @@ WeightShards::WeightShards(dist::World& world, const Parts& parts, bool frees)
   for (const std::vector<Weight>& weights : parts) {
     Part part(world.size());
     part.weights = weights;
+    if (!weights.empty())
+      bytes_ = weights.front().value->options().dtype(at::kByte);
     for (const Weight& weight : weights)
       part.packing.add(weight.rows, row_bytes(*weight.value));
     if (frees)
-      part.segment = at::zeros({part.packing.segment()}, at::kByte);
+      part.segment = at::zeros({part.packing.segment()}, bytes_);
     for (size_t i = 0; i < weights.size(); ++i) {
       Tensor& value = *weights[i].value;
       const Packing::Piece& own = part.packing.piece(i, world.rank());
@@ -61,7 +63,7 @@ void WeightShards::changed(int64_t index) {
 Tensor WeightShards::sent_of(Part& part) const {
   if (frees_)
     return part.segment;
-  Tensor bytes = at::empty({part.packing.segment()}, at::kByte);
+  Tensor bytes = at::empty({part.packing.segment()}, bytes_);
   for (size_t i = 0; i < part.weights.size(); ++i)
     as_rows(bytes, part.packing.piece(i, world_.rank()), *part.weights[i].value).copy_(part.own[i]);
   return bytes;
@@ -75,7 +77,7 @@ void WeightShards::fetch(int64_t index) {
     return;
   const at::NoGradGuard no_grad;
   part.sent = sent_of(part);
-  part.gathered = at::empty({part.packing.ranks() * part.packing.segment()}, at::kByte);
+  part.gathered = at::empty({part.packing.ranks() * part.packing.segment()}, bytes_);
   part.work = world_.all_gather(part.gathered, part.sent);
 }
 

@@ -69,6 +69,7 @@ class WeightShards final : public model::PartGate {
 
   dist::World& world_;
   bool frees_;
+  at::TensorOptions bytes_ = at::kByte;  ///< where the weights lie
   bool back_ = false;
   bool all_ = false;
   std::vector<Part> parts_;

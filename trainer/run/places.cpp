@@ -1,0 +1,41 @@
+#include "trainer/run/places.h"
+
+#include <c10/core/Event.h>
+#include <c10/core/StreamGuard.h>
+
+namespace sterna::run {
+
+Tensor host_like(const Tensor& tensor) {
+  // Only from page-locked memory does a GPU copy while the host goes on.
+  return at::empty(tensor.sizes(),
+                   tensor.options().device(at::kCPU).pinned_memory(tensor.is_cuda()));
+}
+
+void fill(const Tensor& target, const std::function<void(Tensor&)>& write) {
+  Tensor values = target.is_cpu() ? target : host_like(target);
+  write(values);
+  if (!target.is_cpu())
+    Tensor(target).copy_(values, /*non_blocking=*/true);
+}
+
+void Downloads::begin(const Tensor& to, const Tensor& from) {
+  if (from.is_cpu()) {
+    Tensor(to).copy_(from);
+    return;
+  }
+  const c10::impl::VirtualGuardImpl device(from.device().type());
+  if (!beside_)
+    beside_ = device.getStreamFromGlobalPool(from.device());
+  c10::Event computed(from.device().type());
+  computed.record(device.getStream(from.device()));
+  computed.block(*beside_);
+  const c10::StreamGuard guard(*beside_);
+  Tensor(to).copy_(from, /*non_blocking=*/true);
+}
+
+void Downloads::wait() {
+  if (beside_)
+    beside_->synchronize();
+}
+
+}  // namespace sterna::run

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+
+#include <ATen/ATen.h>
+#include <c10/core/Stream.h>
+
+namespace sterna::run {
+
+using at::Tensor;
+
+/// Where what belongs to a student lies. Quantizers, and what they learn, are in host memory
+/// wherever the rest is: scales are the same bits wherever a run computes.
+struct Places {
+  at::Device compute = at::kCPU;  ///< compute weights, their gradients, activations, batches
+  at::Device state = at::kCPU;    ///< masters and moments: the same device, or the host
+
+  /// True where gradients come down to the host and compute weights go up.
+  bool apart() const { return compute != state; }
+};
+
+/// Lets `write` fill host memory for a tensor wherever that lies: the tensor itself where it is
+/// there, else a buffer that travels up while the host goes on.
+void fill(const Tensor& target, const std::function<void(Tensor&)>& write);
+
+/// Host memory of a tensor's shape: what lies on a GPU travels there and back beside its work.
+Tensor host_like(const Tensor& tensor);
+
+/// Copies from a device into host memory, beside what the device computes.
+class Downloads {
+ public:
+  /// Begins to copy what all that was computed so far leaves in `from`, which stays as it is, as
+  /// `to` stays untouched, until wait().
+  void begin(const Tensor& to, const Tensor& from);
+
+  /// Until all of them are there.
+  void wait();
+
+ private:
+  std::optional<c10::Stream> beside_;
+};
+
+}  // namespace sterna::run
