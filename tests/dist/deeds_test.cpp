@@ -88,9 +88,15 @@ class Deed {
       std::this_thread::sleep_for(1h);
     }
     if (is("fails twice")) {
+      static std::atomic<int> ready = 0;
+      const auto fail = [this] {
+        for (++ready; ready < 5;) {
+        }
+        group_.fail(kRankLost, "one of five threads");
+      };
       for (int i = 0; i < 4; ++i)
-        std::thread([this] { group_.fail(kRankLost, "one of five threads"); }).detach();
-      group_.fail(kRankLost, "one of five threads");
+        std::thread(fail).detach();
+      fail();
     }
     if (is("again") && launch_.restarts == 0) {
       std::cerr << "waiting" << std::endl;

@@ -16,7 +16,8 @@ using namespace std::chrono_literals;
 TEST(Idleness, AddsUpWhileNothingIsDone) {
   Idleness idleness;
   idleness.leave_out_this_thread();
-  idleness.look(60);
+  idleness.look(60);  // what was before
+  idleness.forget();
   std::this_thread::sleep_for(50ms);
   EXPECT_EQ(idleness.look(60), 60);
   EXPECT_EQ(idleness.look(60), 120);
