@@ -151,8 +151,12 @@ class RankTraining : public Training {
   }
 
   static std::string text_of(const std::filesystem::path& file) {
-    std::ifstream stream(file, std::ios::binary);
-    return {std::istreambuf_iterator<char>(stream), {}};
+    try {
+      std::ifstream stream(file, std::ios::binary);
+      return {std::istreambuf_iterator<char>(stream), {}};
+    } catch (const std::ios_base::failure&) {
+      return {};  // of a process that has just ended
+    }
   }
 
   static int64_t count(const std::string& text, const std::string& part) {

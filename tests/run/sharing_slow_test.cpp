@@ -62,8 +62,11 @@ Trained20 train(Spread spread, const Text& text) {
     rank.student->materialize();
     eval::EvalOptions options;
     options.window = 512;
+    options.share = in_step(rank.world);
+    const HeadsAtHand heads(rank.sharing.get());
+    const double ppl = eval::evaluate(rank.student->decoder(), text.held_out, options).ppl;
     if (rank.world.rank() == 0)
-      result.ppl = eval::evaluate(rank.student->decoder(), text.held_out, options).ppl;
+      result.ppl = ppl;
   };
   result.whole =
       run_on(tests::data_dir() / "stories260K/hf", spread, kSteps, ternary_in_blocks, evaluate);

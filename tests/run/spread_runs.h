@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/run/spread_fixture.h"
+#include "trainer/eval/perplexity.h"
 
 namespace sterna::run {
 
@@ -92,6 +93,16 @@ inline std::string spread_name(const testing::TestParamInfo<Spread>& info) {
   const Spread& s = info.param;
   return s.strategy + "_ranks" + std::to_string(s.ranks) + "_micro" + std::to_string(s.accumulate) +
          (s.teacher ? "_teacher" : "");
+}
+
+/// This rank's windows of an evaluation in which weights come from the others.
+inline eval::Share in_step(dist::World& world) {
+  return {world.rank(),
+          world.size(),
+          [&world](const std::function<std::string()>& measure) {
+            return world.gather_bytes(measure());
+          },
+          /*in_step=*/true};
 }
 
 }  // namespace sterna::run

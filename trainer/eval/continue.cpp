@@ -43,13 +43,15 @@ Continuation continue_prompt(const model::Decoder& decoder,
     if (on_text)
       on_text(text);
   };
-  const auto made = generate(decoder, prompt, sampling, ends, [&](int32_t id) {
-    const bool end = std::find(ends.begin(), ends.end(), id) != ends.end();
-    give(end ? "" : stream.push(id));
+  const std::vector<int64_t> none;
+  bool ended = false;
+  generate(decoder, prompt, sampling, sampling.past_end ? none : ends, [&](int32_t id) {
+    result.written += ended ? 0 : 1;
+    ended = ended || std::find(ends.begin(), ends.end(), id) != ends.end();
+    give(ended ? "" : stream.push(id));
     return true;
   });
   give(stream.flush());
-  result.written = static_cast<int64_t>(made.size());
   return result;
 }
 

@@ -15,6 +15,7 @@ struct Sampling {
   double temperature = 0;  ///< 0: the most likely token
   double top_p = 1;        ///< of the most likely tokens, the fewest whose sum reaches this
   uint64_t seed = 0;
+  bool past_end = false;  ///< goes on behind an end token; what it writes there is not shown
 };
 
 /// Uniform in [0, 1): a pure function of seed and position, so a continuation does not depend on

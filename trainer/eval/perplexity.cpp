@@ -77,12 +77,14 @@ void append(std::vector<double>& to, const Tensor& values) {
   to.insert(to.end(), data, data + wide.numel());
 }
 
+int64_t windows_at_once(const EvalOptions& options, int64_t inputs) {
+  return options.batch > 0 ? options.batch : std::max<int64_t>(1, kTokensAtOnce / inputs);
+}
+
 class Scorer {
  public:
   Scorer(const model::Decoder& decoder, const model::Decoder* reference)
-      : decoder_(decoder),
-        reference_(reference),
-        chunk_(std::max<int64_t>(16, kLogitsAtOnce / decoder.config().vocab)) {}
+      : decoder_(decoder), reference_(reference), chunk_(logits_at_once(decoder.config().vocab)) {}
 
   // Rows of hidden states [n, D] and their targets [n].
   void add(const Tensor& hidden, const Tensor& reference_hidden, const Tensor& targets) {
@@ -158,13 +160,29 @@ void append(Positions& to, const Positions& more) {
   to.same_top += more.same_top;
 }
 
+/// Runs through all that score() does, with one token.
+void come_along(const Task& task) {
+  const Tensor token = task.text.narrow(0, 0, 1).unsqueeze(0);
+  const Tensor hidden = hidden_of(task.decoder, token);
+  const Tensor other = task.reference == nullptr ? Tensor() : hidden_of(*task.reference, token);
+  task.decoder.head(hidden);
+  if (task.reference != nullptr)
+    task.reference->head(other);
+}
+
 /// Calls `take` with the positions of every batch of this part.
 void measure_part(const Task& task, const std::function<void(const Positions&)>& take) {
   const Share& share = task.options.share;
-  for (int64_t i = share.part; i * task.batch < task.windows.count; i += share.parts) {
+  for (int64_t round = 0; round * share.parts * task.batch < task.windows.count; ++round) {
+    const int64_t first = (round * share.parts + share.part) * task.batch;
+    if (first >= task.windows.count && !share.in_step)
+      return;
     if (task.options.between)
       task.options.between();
-    take(score(task, i * task.batch));
+    if (first < task.windows.count)
+      take(score(task, first));
+    else
+      come_along(task);
   }
 }
 
@@ -279,6 +297,14 @@ void check_reference(const model::Decoder& decoder, const model::Decoder* refere
 
 }  // namespace
 
+int64_t tokens_at_once(const EvalOptions& options) {
+  return options.window * windows_at_once(options, options.window);
+}
+
+int64_t logits_at_once(int64_t vocab) {
+  return std::max<int64_t>(16, kLogitsAtOnce / vocab);
+}
+
 Score parse_score(const std::string& name) {
   if (name == "all")
     return Score::kAll;
@@ -311,8 +337,7 @@ EvalResult evaluate(const model::Decoder& decoder,
   const Windows w = cut(tokens, options);
   const Tensor text = at::tensor(at::ArrayRef<int32_t>(ids.data(), ids.size()), at::kLong)
                           .to(decoder.head_linear().weight.device());
-  const int64_t batch =
-      options.batch > 0 ? options.batch : std::max<int64_t>(1, kTokensAtOnce / w.inputs);
+  const int64_t batch = windows_at_once(options, w.inputs);
   const Positions positions = measure({decoder, reference, options, w, text, batch});
   EvalResult result;
   fill(positions, result);

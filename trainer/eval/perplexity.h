@@ -30,6 +30,9 @@ struct Share {
   /// Calls `measure` and gives what that returned in every process, by part; unused by one part.
   std::function<std::vector<std::string>(const std::function<std::string()>& measure)> exchange =
       {};
+  /// Forward passes are meetings (weights come from the other processes): every process runs as
+  /// many as any, one behind each call of EvalOptions::between.
+  bool in_step = false;
 };
 
 /// How a text is cut into windows of T inputs. Windows that do not fill up are dropped, except a
@@ -71,6 +74,12 @@ struct EvalResult {
   double seconds = 0;
   std::optional<Divergence> divergence;  ///< with a reference
 };
+
+/// Inputs of a forward pass of evaluate(), of a text that is long enough.
+int64_t tokens_at_once(const EvalOptions& options);
+
+/// Tokens whose logits exist at a time.
+int64_t logits_at_once(int64_t vocab);
 
 /// Refuses what evaluate() would refuse: a text of too few tokens, options out of range, windows
 /// that the model has no positions for. @throws recipes::UserError

@@ -1,3 +1,5 @@
+#include <numeric>
+
 #include "trainer/model/quantizers.h"
 #include "trainer/run/sharing.h"
 
@@ -27,28 +29,6 @@ class EvenOwners {
   std::vector<int64_t> all_;
   std::vector<int64_t> of_part_;
 };
-
-/// Sets rows_by_rank of every slot.
-void share_out(Student& student, int64_t ranks, const std::map<std::string, bool>& by_row) {
-  EvenOwners owners(ranks);
-  for (int64_t part = 0; part < parts_of(student.decoder()); ++part) {
-    std::vector<Slot*> whole;
-    for (Slot* slot : student.all()) {
-      if (part_of(student, *slot) != part)
-        continue;
-      if (by_row.at(slot->name))
-        slot->rows_by_rank = share_rows(slot->rows.total, ranks);
-      else
-        whole.push_back(slot);
-    }
-    std::stable_sort(whole.begin(), whole.end(), [](const Slot* a, const Slot* b) {
-      return a->master.numel() > b->master.numel();
-    });
-    owners.begin_part();
-    for (Slot* slot : whole)
-      slot->rows_by_rank = give_rows(slot->rows.total, ranks, owners.give(slot->master.numel()));
-  }
-}
 
 /// The tensors of `to` become the own rows of those of `from`.
 void take_rows(const Slot& slot,
@@ -92,18 +72,54 @@ Tensor rows_of(const Slot& slot, const Tensor& whole) {
   return slot.rows.whole() ? whole : whole.narrow(0, slot.rows.begin, slot.rows.count());
 }
 
+Shares shares_of(model::Decoder& decoder, int64_t ranks, const CutsByRow& by_row) {
+  using model::Parameter;
+  const std::vector<Parameter> parameters = decoder.parameters();
+  const auto weights = [](const Parameter& p) {
+    return std::accumulate(p.shape.begin(), p.shape.end(), int64_t{1}, std::multiplies<>());
+  };
+  Shares shares;
+  EvenOwners owners(ranks);
+  for (int64_t part = 0; part < parts_of(decoder); ++part) {
+    std::vector<const Parameter*> whole;
+    for (const Parameter& p : parameters) {
+      if (part_of(decoder, p) != part)
+        continue;
+      if (!p.matrix || by_row(p))
+        shares[p.name] = share_rows(p.shape[0], ranks);
+      else
+        whole.push_back(&p);
+    }
+    std::stable_sort(whole.begin(), whole.end(), [&](const Parameter* a, const Parameter* b) {
+      return weights(*a) > weights(*b);
+    });
+    owners.begin_part();
+    for (const Parameter* p : whole)
+      shares[p->name] = give_rows(p->shape[0], ranks, owners.give(weights(*p)));
+  }
+  return shares;
+}
+
+void own(Student& student, const Shares& shares, int64_t rank) {
+  for (Slot* slot : student.all()) {
+    slot->rows_by_rank = shares.at(slot->name);
+    slot->rows = slot->rows_by_rank[rank];
+    TORCH_CHECK(slot->master.size(0) == slot->rows.count(), slot->name, ": not this rank's rows");
+    if (slot->quantizer && slot->absent())
+      slot->quantizer->allocate(slot->master);
+  }
+}
+
 void cut(Student& student,
          Optimizer& optimizer,
          const dist::World& world,
          const QuantizerOf& quantizer_of,
          const CutsByRow& cuts_by_row) {
   const at::NoGradGuard no_grad;
-  std::map<std::string, bool> by_row;
-  for (const model::Parameter& parameter : student.decoder().parameters())
-    by_row[parameter.name] = !parameter.matrix || cuts_by_row(parameter);
-  share_out(student, world.size(), by_row);
+  const Shares shares = shares_of(student.decoder(), world.size(), cuts_by_row);
   for (const model::Parameter& parameter : student.decoder().parameters()) {
     Slot& slot = *student.find(parameter.name);
+    slot.rows_by_rank = shares.at(slot.name);
     slot.rows = slot.rows_by_rank[world.rank()];
     cut_moments(optimizer, slot, slot.name);
     if (slot.quantizer)

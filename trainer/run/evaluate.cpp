@@ -71,24 +71,29 @@ bool Evaluator::done(const std::string& cell) const {
 }
 
 /// The windows are shared out over the ranks.
-eval::Share Evaluator::share() const {
+eval::Share Evaluator::share(bool in_step) const {
   dist::World& world = *session_.world;
   if (world.size() == 1)
     return {};
-  return {world.rank(), world.size(), [&world](const std::function<std::string()>& measure) {
+  return {world.rank(),
+          world.size(),
+          [&world](const std::function<std::string()>& measure) {
             return told_together(world, measure);
-          }};
+          },
+          in_step};
 }
 
-std::vector<std::string> Evaluator::continuations(const model::Decoder& decoder) const {
+/// In step all ranks write to the same length, whatever they read.
+std::vector<std::string> Evaluator::continuations(const Subject& subject) const {
   const EvalConfig& config = session_.settings.eval;
   std::vector<std::string> result;
   for (const std::string& prompt : config.prompts) {
     eval::Sampling greedy;
     greedy.max_new = config.prompt_tokens;
+    greedy.past_end = subject.in_step;
     const text::Tokenizer& tokenizer = *session_.tokenizer;
-    const eval::Continuation made =
-        eval::continue_prompt(decoder, tokenizer, eval::prompt_ids(tokenizer, prompt), greedy);
+    const eval::Continuation made = eval::continue_prompt(
+        subject.decoder, tokenizer, eval::prompt_ids(tokenizer, prompt), greedy);
     result.push_back(prompt + on_one_line(made.text));
   }
   return result;
@@ -104,17 +109,22 @@ std::vector<eval::EvalResult> Evaluator::run(const Subject& subject) const {
   const at::NoGradGuard no_grad;
   const Settings& s = session_.settings;
   eval::EvalOptions options = s.eval.options();
+  dist::World& world = *session_.world;
   options.between = SignalWatch::check;
-  options.share = share();
+  if (subject.in_step)
+    options.between = [&world] { stop_together(world); };
+  options.share = share(subject.in_step);
   std::vector<eval::EvalResult> results;
   for (const eval::EvalText& text : session_.texts) {
     const eval::EvalResult result =
         eval::evaluate(subject.decoder, text.ids, options, reference_of(subject));
     results.push_back(result);
     nlohmann::ordered_json samples;
-    if (results.size() == 1)
-      on_rank_0(*session_.world, [&] { samples = continuations(subject.decoder); });
-    if (session_.world->rank() != 0)
+    if (results.size() == 1) {
+      const auto write = [&] { samples = continuations(subject); };
+      subject.in_step ? together(world, write) : on_rank_0(world, write);
+    }
+    if (world.rank() != 0)
       continue;
     nlohmann::ordered_json extra = {{"cell", subject.cell},
                                     {"text", text.name},

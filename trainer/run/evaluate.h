@@ -20,6 +20,8 @@ struct Subject {
                      ///< "blockwise", "step-40"
   const model::Decoder& decoder;
   double bits = 0;  ///< stored bits of a quantized weight; 0: none is quantized
+  /// Weights come from other ranks, part by part: every rank computes as often as any.
+  bool in_step = false;
 };
 
 /// Evaluations on a run's way: perplexity on each file of `eval.text`, with the KL divergence from
@@ -48,8 +50,8 @@ class Evaluator {
  private:
   std::filesystem::path file_of(const std::string& cell, const eval::EvalText& text) const;
   const model::Decoder* reference_of(const Subject& subject) const;
-  eval::Share share() const;
-  std::vector<std::string> continuations(const model::Decoder& decoder) const;
+  eval::Share share(bool in_step) const;
+  std::vector<std::string> continuations(const Subject& subject) const;
 
   const Session& session_;
   const RunFolder& folder_;

@@ -57,7 +57,7 @@ struct Run {
   Optimizer optimizer;
   std::unique_ptr<Average> average;  ///< null without train.ema, and before the end-to-end stage
   std::unique_ptr<Ranges> ranges;    ///< likewise without kd.range
-  std::unique_ptr<Sharing> sharing;  ///< null before the end-to-end stage
+  std::unique_ptr<Sharing> sharing;  ///< null before share_out()
   RunState state;
   Saver saver;
   bool rounded = false;          ///< the quantizers have set themselves by the source's weights
@@ -131,7 +131,8 @@ void end_to_end(Run& run);
 // ---- share_run.cpp
 
 /// Leaves this rank what `[dist]` says of student, optimizer, average and teacher; from here on all
-/// ranks step, evaluate and save together.
+/// ranks step, evaluate and save together. Comes behind resume() where ranks load no more than
+/// their rows (load_shares.h), else before the first step.
 void share_out(Run& run);
 
 // ---- finish.cpp: what is made of the last checkpoint, without the models in memory

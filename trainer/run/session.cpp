@@ -14,7 +14,9 @@
 #include "trainer/model/load_parts.h"
 #include "trainer/model/quantizers.h"
 #include "trainer/model/same_tokens.h"
+#include "trainer/model/weight_source.h"
 #include "trainer/run/deliver.h"
+#include "trainer/run/load_shares.h"
 #include "trainer/run/rank_checks.h"
 #include "trainer/run/session_checks.h"
 #include "trainer/run/signals.h"
@@ -293,8 +295,9 @@ void require_said(const Session& session) {
 
 void load_models(Session& session) {
   const Settings& s = session.settings;
-  model::Weights weights = model::read_weights(session.source);
-  session.source_rounds = !weights.activations.recipe.empty();
+  const auto source = model::open_weights(session.source);
+  const model::Activations activations = source->activations();
+  session.source_rounds = !activations.recipe.empty();
   require_said(session);
   session.hashes = hashes_of(session);
   const quant::Plan plan = session.plan.at(0);
@@ -304,15 +307,22 @@ void load_models(Session& session) {
   model::Decoder decoder(session.source.config, quant::parse_dtype(s.model.dtype));
   model::attach_adapters(decoder, session.adapters);
   model::attach_activations(decoder, session.activations);
-  model::inherit_act_state(decoder, weights.activations.state);
-  weights.tensors.merge(model::initial_adapters(decoder, s.train.seed));
+  model::inherit_act_state(decoder, activations.state);
+  const Shares shares = student_shares(session, decoder);
+  std::map<std::string, Tensor> masters = load_masters(session, decoder, *source, shares);
   session.student = std::make_unique<Student>(
       std::move(decoder),
-      std::move(weights.tensors),
+      std::move(masters),
       quantizer_of,
       Freezing{s.train.freeze, s.train.only == "quant", !session.adapters.empty()},
       session.places());
-  if (session.needs_teacher && !session.caches_teacher())
+  if (!shares.empty())
+    own(*session.student, shares, session.world->rank());
+  if (!session.needs_teacher || session.caches_teacher())
+    return;
+  if (loads_teacher_share(session))
+    load_teacher_share(session);
+  else
     session.teacher = std::make_unique<model::Decoder>(load_teacher(session));
 }
 

@@ -70,6 +70,7 @@ struct Session {
   bool source_rounds = false;                 ///< the source's own activations are rounded
   std::unique_ptr<Student> student;
   std::unique_ptr<model::Decoder> teacher;        ///< null where nothing needs one, or it is cached
+  std::shared_ptr<WeightShards> teacher_shards;   ///< of it, where ranks load their rows alone
   std::unique_ptr<CachedTeacher> cached_teacher;  ///< in its place, from teach_ahead() on
 
   /// True where some matrix, or what one reads, is quantized.

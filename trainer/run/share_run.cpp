@@ -1,4 +1,5 @@
 #include "trainer/model/quantizers.h"
+#include "trainer/run/load_shares.h"
 #include "trainer/run/run.h"
 
 namespace sterna::run {
@@ -15,17 +16,13 @@ std::vector<quant::Plan> plans_from(const quant::Plan& plan, int64_t step) {
 
 void cut_student(Run& run) {
   Session& session = run.session;
-  const std::vector<quant::Plan> plans = plans_from(session.plan, run.state.step);
+  const CutsByRow of_plans = cuts_by_row(session.plan, run.state.step);
   const auto by_row = [&](const model::Parameter& parameter) {
-    if (run.ranges && run.ranges->has(parameter.name))
-      return false;
-    return std::all_of(plans.begin(), plans.end(), [&](const quant::Plan& plan) {
-      const auto quantizer = model::build_quantizer(plan, parameter);
-      return quantizer == nullptr || quantizer->by_row(parameter.shape.back());
-    });
+    return !(run.ranges && run.ranges->has(parameter.name)) && of_plans(parameter);
   };
+  const quant::Plan now = session.plan.at(run.state.step);
   const auto quantizer_of = [&](const model::Parameter& parameter) {
-    return model::build_quantizer(plans.front(), parameter);
+    return model::build_quantizer(now, parameter);
   };
   cut(*session.student, run.optimizer, *session.world, quantizer_of, by_row);
 }
@@ -51,10 +48,19 @@ void cut_average(Run& run, const std::map<std::string, Tensor>& whole) {
 
 }  // namespace
 
+CutsByRow cuts_by_row(const quant::Plan& plan, int64_t step) {
+  return [plans = plans_from(plan, step)](const model::Parameter& parameter) {
+    return std::all_of(plans.begin(), plans.end(), [&](const quant::Plan& each) {
+      const auto quantizer = model::build_quantizer(each, parameter);
+      return quantizer == nullptr || quantizer->by_row(parameter.shape.back());
+    });
+  };
+}
+
 void share_out(Run& run) {
   Session& session = run.session;
   const DistConfig& config = session.settings.dist;
-  if (config.shards()) {
+  if (config.shards() && !loads_shares(session)) {
     const std::map<std::string, Tensor> average =
         run.average ? run.average->tensors() : std::map<std::string, Tensor>();
     run.average.reset();
@@ -65,7 +71,7 @@ void share_out(Run& run) {
   }
   run.sharing = std::make_unique<Sharing>(*session.student, *session.world, config);
   if (config.teacher == "sharded" && session.teacher)
-    run.sharing->share_teacher(*session.teacher);
+    run.sharing->share_teacher(*session.teacher, session.teacher_shards);
 }
 
 }  // namespace sterna::run

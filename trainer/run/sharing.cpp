@@ -5,15 +5,11 @@ namespace {
 
 std::shared_ptr<WeightShards> shards_of(Student& student, dist::World& world, bool frees) {
   WeightShards::Parts parts(parts_of(student.decoder()));
-  std::vector<std::pair<Slot*, size_t>> at;
-  for (Slot* slot : student.all()) {
-    auto& part = parts[part_of(student, *slot)];
-    at.emplace_back(slot, part.size());
-    part.push_back({slot->value, slot->rows_by_rank});
-  }
+  for (Slot* slot : student.all())
+    parts[part_of(student, *slot)].push_back({slot->value, slot->rows_by_rank});
   auto shards = std::make_shared<WeightShards>(world, parts, frees);
-  for (const auto& [slot, index] : at) {
-    slot->own_value = shards->own_rows(part_of(student, *slot), index);
+  for (Slot* slot : student.all()) {
+    slot->own_value = shards->own_rows(slot->value);
     slot->stale = true;
   }
   return shards;
@@ -43,8 +39,8 @@ Sharing::~Sharing() {
     taught_by_->set_gate(nullptr);
 }
 
-void Sharing::share_teacher(model::Decoder& teacher) {
-  teacher_ = share_frozen(teacher, world_);
+void Sharing::share_teacher(model::Decoder& teacher, std::shared_ptr<WeightShards> shards) {
+  teacher_ = shards ? std::move(shards) : share_frozen(teacher, world_);
   taught_by_ = &teacher;
 }
 
@@ -77,6 +73,20 @@ void Sharing::leave_head() {
     weights_->leave(part);
   if (part != 0)  // a tied head's gradient grows on until the embedding's way back
     gradients_->close(part);
+}
+
+void Sharing::hold_heads() {
+  if (weights_)
+    weights_->hold(head_part(student_.decoder()));
+  if (teacher_)
+    teacher_->hold(head_part(*taught_by_));
+}
+
+void Sharing::leave_heads() {
+  if (teacher_)
+    teacher_->leave(head_part(*taught_by_));
+  if (weights_)
+    weights_->leave(head_part(student_.decoder()));
 }
 
 void Sharing::enter(int64_t part) {

@@ -14,8 +14,17 @@ namespace sterna::run {
 /// The quantizers that a parameter has had or will have from here on; true where each is by_row().
 using CutsByRow = std::function<bool(const model::Parameter&)>;
 
-/// Leaves each rank its rows of masters, quantizers and moments: ceil(rows / ranks) of each
-/// parameter, or, where a quantizer needs its whole matrix, all of it to one rank.
+/// What each rank owns, by rank and parameter.
+using Shares = std::map<std::string, std::vector<Rows>>;
+
+/// ceil(rows / ranks) of each parameter, or, where a quantizer needs its whole matrix, all of it to
+/// one rank.
+Shares shares_of(model::Decoder& decoder, int64_t ranks, const CutsByRow& by_row);
+
+/// Says what a student owns whose masters are this rank's rows already.
+void own(Student& student, const Shares& shares, int64_t rank);
+
+/// Leaves each rank its rows of masters, quantizers and moments, as shares_of() says.
 /// @param quantizer_of  builds the quantizers that the student has now
 void cut(Student& student,
          Optimizer& optimizer,
@@ -35,13 +44,22 @@ class Sharing final : public model::PartGate {
   ~Sharing() override;
 
   /// Shares out the teacher's weights. @param teacher  outlives this
-  void share_teacher(model::Decoder& teacher);
+  /// @param shards   of it, where load_frozen() made it; null: every rank has all of it
+  void share_teacher(model::Decoder& teacher, std::shared_ptr<WeightShards> shards = nullptr);
 
   /// True where masters, optimizer and quantizers are those of a rank's own rows.
   bool sharded() const { return sharded_; }
 
   /// True where every micro-batch is a meeting of all ranks, which none may leave.
   bool meets_in_micro_batches() const { return sharded_ || teacher_ != nullptr; }
+
+  /// True where forward passes are: all ranks then run as many, of whatever length.
+  bool meets_in_forward() const {
+    return teacher_ != nullptr || (weights_ != nullptr && weights_->frees());
+  }
+
+  void hold_heads();
+  void leave_heads();
 
   // ---- a step, in this order
   void start();
@@ -73,22 +91,24 @@ class Sharing final : public model::PartGate {
   std::unique_ptr<GradientExchange> gradients_;
 };
 
-/// A shared-out teacher is there as a whole while this lives; every rank has one at the same time.
-class WholeTeacher {
+/// What the heads of student and teacher multiply with is at hand while this lives, however often
+/// they are asked; every rank has one at the same time.
+class HeadsAtHand {
  public:
-  explicit WholeTeacher(Sharing* sharing) : shards_(sharing ? sharing->teacher() : nullptr) {
-    if (shards_ != nullptr)
-      shards_->hold_all();
+  /// @param sharing  may be null: nothing is shared out
+  explicit HeadsAtHand(Sharing* sharing) : sharing_(sharing) {
+    if (sharing_ != nullptr)
+      sharing_->hold_heads();
   }
-  ~WholeTeacher() {
-    if (shards_ != nullptr)
-      shards_->let_go();
+  ~HeadsAtHand() {
+    if (sharing_ != nullptr)
+      sharing_->leave_heads();
   }
-  WholeTeacher(const WholeTeacher&) = delete;
-  WholeTeacher& operator=(const WholeTeacher&) = delete;
+  HeadsAtHand(const HeadsAtHand&) = delete;
+  HeadsAtHand& operator=(const HeadsAtHand&) = delete;
 
  private:
-  WeightShards* shards_;
+  Sharing* sharing_;
 };
 
 }  // namespace sterna::run

@@ -74,7 +74,9 @@ void one_step(Run& run, Step& step, const LogContext& context) {
 }
 
 /// Evaluates, says so, and gives the perplexity on the first text.
-double report(Run& run, const Subject& subject) {
+double report(Run& run, Subject subject) {
+  const HeadsAtHand heads(run.sharing.get());
+  subject.in_step = run.sharing && run.sharing->meets_in_forward();
   const std::vector<eval::EvalResult> results = run.evaluator.run(subject);
   for (size_t i = 0; i < results.size(); ++i)
     run.progress.line(subject.cell + ", " + run.session.texts[i].name + ": " + to_text(results[i]));
@@ -85,7 +87,6 @@ double report(Run& run, const Subject& subject) {
 double evaluate(Run& run, const std::string& cell) {
   Student& student = *run.session.student;
   const AverageInPlace shown(run.session.settings.train.ema_use ? run.average.get() : nullptr);
-  const WholeTeacher teacher(run.sharing.get());
   student.materialize();
   return report(run, {cell, student.decoder(), student.bits_per_weight()});
 }
@@ -167,11 +168,12 @@ void measure_teacher(Run& run) {
                                   : distill::mean_confidence(hidden_of(*session.teacher, inputs),
                                                              session.teacher->head_linear().weight);
   };
-  const WholeTeacher whole(run.sharing.get());  // so that no rank waits for one that was stopped
+  const HeadsAtHand heads(run.sharing.get());
+  const bool in_step = run.sharing->meets_in_forward();
   double sum = 0;
   together(run.world(), [&] {
     for (int64_t i = 0; i < batches; ++i) {
-      SignalWatch::check();
+      in_step ? stop_together(run.world()) : SignalWatch::check();
       const Batch batch = load_batch(*session.samples, i * config.batch, config.batch);
       sum += mean_confidence(batch.inputs);
     }
@@ -224,7 +226,10 @@ void end_to_end(Run& run) {
     begin_ranges(run);
     if (settings.train.only == "scales")
       session.student->hold_codes();
-    share_out(run);
+    if (run.sharing)
+      run.sharing->follow_student();  // a checkpoint, or held codes, may train something else
+    else
+      share_out(run);
     Step step({*session.student,
                teacher,
                *session.objective,

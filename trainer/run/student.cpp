@@ -4,6 +4,7 @@
 #include "trainer/model/quantizers.h"
 #include "trainer/run/gradient_exchange.h"
 #include "trainer/run/held_codes.h"
+#include "trainer/run/storage.h"
 #include "trainer/run/weight_shards.h"
 
 namespace sterna::run {
@@ -66,9 +67,10 @@ Student::Student(model::Decoder decoder,
     slot.grad = parameter.grad;
     slot.master = masters.at(parameter.name).to(at::kFloat).contiguous().to(places.state);
     masters.erase(parameter.name);
-    slot.rows = {0, slot.master.size(0), slot.master.size(0)};
     const at::ScalarType dtype = slot.matrix ? decoder_.compute_dtype() : at::kFloat;
-    *slot.value = at::empty(slot.master.sizes(), at::TensorOptions(places.compute).dtype(dtype));
+    *slot.value = at::empty(parameter.shape, at::TensorOptions(places.compute).dtype(dtype));
+    if (slot.master.size(0) < parameter.shape[0])
+      free_storage(*slot.value);  // until the ranks share it out
     // A tied matrix answers to both of its names.
     const bool is_head = slot.value == head;
     const bool free = !frozen(slot.name, freezing.patterns) &&
@@ -115,9 +117,10 @@ void Student::replace_quantizers(const QuantizerOf& quantizer_of,
       continue;
     Slot& slot = *find(parameter.name);
     give_quantizer(slot, quantizer_of(parameter));
-    if (init && slot.quantizer)
-      slot.absent() ? slot.quantizer->allocate(slot.master.cpu())
-                    : slot.quantizer->init(slot.master.cpu());
+    if (slot.quantizer && slot.absent())
+      slot.quantizer->allocate(slot.master.cpu());
+    else if (init && slot.quantizer)
+      slot.quantizer->init(slot.master.cpu());
   }
 }
 
@@ -157,12 +160,20 @@ void Student::publish(const std::vector<Slot*>& written) {
       shards_->changed(part_of(*this, slot));
 }
 
+/// Weights that all ranks hold come at once; others as they are computed with, from the first part
+/// on.
+void Student::show() {
+  if (shards_ && shards_->frees())
+    shards_->turn(/*back=*/false);
+  else if (shards_)
+    shards_->hold_all();
+}
+
 void Student::materialize() {
   if (shards_)
     shards_->let_go();
   publish(run::materialize(all()));
-  if (shards_)
-    shards_->hold_all();
+  show();
 }
 
 void Student::materialize_for_step(const quant::Progress& at) {
@@ -181,8 +192,7 @@ void Student::materialize_full_precision() {
     slot.soft = nullptr;
   }
   publish(all());
-  if (shards_)
-    shards_->hold_all();
+  show();
 }
 
 double Student::bits_per_weight() const {

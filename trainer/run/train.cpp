@@ -12,6 +12,7 @@
 #include "trainer/io/atomic_file.h"
 #include "trainer/run/bits.h"
 #include "trainer/run/code_version.h"
+#include "trainer/run/load_shares.h"
 #include "trainer/run/rank_checks.h"
 #include "trainer/run/run.h"
 #include "trainer/run/signals.h"
@@ -231,6 +232,8 @@ fs::path train_models(const recipes::Recipe& recipe,
   require_same_files(session);
   Run run(recipe, session, folder, audience.progress);
   resuming ? resume(run) : begin(run);
+  if (loads_shares(session))
+    share_out(run);
   announce(run, audience.options);
   return train_stages(run) ? run.checkpoint() : fs::path();
 }

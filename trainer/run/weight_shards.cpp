@@ -43,15 +43,26 @@ WeightShards::WeightShards(dist::World& world, const Parts& parts, bool frees)
     for (size_t i = 0; i < weights.size(); ++i) {
       Tensor& value = *weights[i].value;
       const Packing::Piece& own = part.packing.piece(i, world.rank());
-      const Tensor rows = rows_of(value, own.rows);
-      part.own.push_back(frees ? as_rows(part.segment, own, value).copy_(rows) : rows);
+      if (!frees && storage_bytes(value) == 0)
+        give_storage(value);
+      part.own.push_back(frees ? as_rows(part.segment, own, value) : rows_of(value, own.rows));
       if (frees) {
+        if (storage_bytes(value) > 0)
+          part.own.back().copy_(rows_of(value, own.rows));
         value = at::empty(value.sizes(), value.options());  // what others refer to stays theirs
         free_storage(value);
       }
     }
     parts_.push_back(std::move(part));
   }
+}
+
+const Tensor& WeightShards::own_rows(const Tensor* value) const {
+  for (const Part& part : parts_)
+    for (size_t i = 0; i < part.weights.size(); ++i)
+      if (part.weights[i].value == value)
+        return part.own[i];
+  TORCH_CHECK(false, "a weight that is not shared out");
 }
 
 void WeightShards::changed(int64_t index) {
@@ -159,6 +170,7 @@ void WeightShards::hold_all() {
 }
 
 void WeightShards::let_go() {
+  settle();
   if (!all_)
     return;
   all_ = false;
@@ -185,6 +197,23 @@ int64_t part_of(const model::Decoder& decoder, const model::Parameter& parameter
   if (parameter.value == &decoder.head_linear().weight)
     return head_part(decoder);
   return parameter.behind ? decoder.config().layers + 1 : parameter.layer + 1;
+}
+
+std::shared_ptr<WeightShards> load_frozen(
+    model::Decoder& decoder,
+    dist::World& world,
+    const std::function<Tensor(const model::Parameter&)>& whole) {
+  const at::NoGradGuard no_grad;
+  const std::vector<model::Parameter> parameters = decoder.parameters();
+  for (const model::Parameter& p : parameters) {
+    *p.value = at::empty(p.shape, p.matrix ? decoder.compute_dtype() : at::kFloat);
+    free_storage(*p.value);
+  }
+  auto shards = share_frozen(decoder, world);
+  for (const model::Parameter& p : parameters)
+    Tensor(shards->own_rows(p.value))
+        .copy_(rows_of(whole(p), share_rows(p.shape[0], world.size())[world.rank()]));
+  return shards;
 }
 
 std::shared_ptr<WeightShards> share_frozen(model::Decoder& decoder, dist::World& world) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -22,11 +23,12 @@ class WeightShards final : public model::PartGate {
   };
   using Parts = std::vector<std::vector<Weight>>;  ///< by part, the head's last
 
+  /// A weight may be without storage (storage.h): all of it is to be written then.
   /// @param frees  a part's weights are there while somebody is in it; else they stay (ZeRO-1, 2)
   WeightShards(dist::World& world, const Parts& parts, bool frees);
 
   /// This rank's rows of a weight, to be written: then say that the part changed.
-  const Tensor& own_rows(int64_t part, size_t weight) const { return parts_[part].own[weight]; }
+  const Tensor& own_rows(const Tensor* value) const;
 
   /// Rows of this part were written: what is there of it is old.
   void changed(int64_t part);
@@ -47,6 +49,9 @@ class WeightShards final : public model::PartGate {
   /// All parts at once, for whoever looks at the model, until let_go().
   void hold_all();
   void let_go();
+
+  /// True where computing is a meeting of all ranks.
+  bool frees() const { return frees_; }
 
   dist::World& world() const { return world_; }
   int64_t bytes() const;  ///< held now: weights, this rank's rows, and what is under way
@@ -84,6 +89,15 @@ int64_t head_part(const model::Decoder& decoder);
 inline int64_t parts_of(const model::Decoder& decoder) {
   return decoder.config().layers + 3;
 }
+
+/// A frozen decoder of which this rank holds its rows, without having held more of it than one
+/// matrix.
+/// @param decoder  without weights
+/// @param whole    reads a parameter's weights
+std::shared_ptr<WeightShards> load_frozen(
+    model::Decoder& decoder,
+    dist::World& world,
+    const std::function<Tensor(const model::Parameter&)>& whole);
 
 /// Shares a frozen decoder's weights out, packed ones in their few bits, and becomes its gate.
 std::shared_ptr<WeightShards> share_frozen(model::Decoder& decoder, dist::World& world);
