@@ -55,7 +55,9 @@ std::string others_text(const MemoryEstimate& m) {
                                                    {"a checkpoint's copy", m.copy},
                                                    {"offloaded", m.host},
                                                    {"exchange", m.buffers},
-                                                   {"block-wise streams", m.streams}};
+                                                   {"block-wise streams", m.streams},
+                                                   {"an evaluation", m.evaluation},
+                                                   {"models before they are cut", m.uncut}};
   std::string text;
   for (const auto& [name, bytes] : others)
     if (bytes > 0)
@@ -72,9 +74,7 @@ MemoryEstimate estimate_memory(const run::Session& session) {
   const run::Settings& s = session.settings;
   MemoryEstimate m =
       estimate_memory(work, {ranks, samples, std::min(s.train.batch, samples)}, kProgram);
-  const bool amid = s.train.checkpoint_every > 0 || (s.eval.every > 0 && s.train.keep_best);
-  if (s.train.steps > 0 && s.train.checkpoint_async && amid)
-    m.copy = checkpoint_bytes(work) / static_cast<double>(ranks);
+  m.copy = checkpoint_copy(work, ranks);
   return m;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "distill/head_product.h"
+#include "trainer/eval/perplexity.h"
 
 namespace sterna::plan {
 namespace {
@@ -157,11 +158,42 @@ void add_loss(const Workload& work, double tokens, MemoryEstimate& m) {
         std::min(vocab, kHeadRows) * static_cast<double>(work.student.embedding_width()) * size;
 }
 
+/// A forward pass over some windows, and what is made of their logits (perplexity.cpp): with a
+/// teacher log probabilities of both, and of these the ratio, its weights and their product.
+double evaluation_bytes(const Workload& work) {
+  const run::Settings& s = work.settings;
+  if (s.eval.text.empty() || !(s.eval.before || s.eval.after || s.eval.every > 0))
+    return 0;
+  const bool compares = work.teacher.has_value();
+  const double size = bytes_of(s.model.dtype);
+  const auto vocab = static_cast<double>(work.student.vocab);
+  const auto tokens = static_cast<double>(eval::tokens_at_once(s.eval.options()));
+  const auto width = static_cast<double>(work.student.embedding_width());
+  const auto chunk = static_cast<double>(eval::logits_at_once(work.student.vocab));
+  const double rounded = size < kFp32 ? size + kFp32 : 0;  // logits as they come, and widened
+  const double word = rounded + kFp32 * (compares ? 5 : 2);
+  const double hidden = tokens * width * size * (compares ? 2 : 1);
+  return hidden + std::max(tokens * saved_per_token(work.student, size),
+                           std::min(tokens, chunk) * vocab * word);
+}
+
+/// Where the block-wise stage, or losses on ranges, come before the models are shared out.
+double uncut_bytes(const Workload& work) {
+  const run::Settings& s = work.settings;
+  if (!work.cut_late || !(s.dist.shards() || s.dist.teacher == "sharded"))
+    return 0;
+  const PartSize all = sum_of(work.parts);
+  return kFp32 * (all.matrices + all.vectors) + parameter_bytes(all, s.model.dtype) +
+         all.quantizers + parameter_bytes(sum_of(work.teacher_parts), s.teacher.dtype);
+}
+
 }  // namespace
 
 double MemoryEstimate::total() const {
-  return masters + gradients + moments + compute + quantizers + average + copy + teacher + buffers +
-         std::max(streams, activations + std::max(loss, working)) + program;
+  const double state =
+      masters + gradients + moments + compute + quantizers + average + copy + teacher + buffers;
+  const double training = state + std::max(activations + std::max(loss, working), evaluation);
+  return std::max(training, std::max(state, uncut) + streams) + program;
 }
 
 MemoryEstimate estimate_memory(const Workload& work, const Share& share, double program) {
@@ -179,8 +211,17 @@ MemoryEstimate estimate_memory(const Workload& work, const Share& share, double 
         streams * kFp32 *
         static_cast<double>(s.blockwise.samples * s.blockwise_seq_len() * work.student.width);
   }
+  m.evaluation = evaluation_bytes(work);
+  m.uncut = uncut_bytes(work);
   m.program = program;
   return m;
+}
+
+double checkpoint_copy(const Workload& work, int64_t ranks) {
+  const run::Settings& s = work.settings;
+  const bool amid = s.train.checkpoint_every > 0 || (s.eval.every > 0 && s.train.keep_best);
+  const bool copies = s.train.steps > 0 && s.train.checkpoint_async && amid;
+  return copies ? checkpoint_bytes(work) / static_cast<double>(ranks) : 0;
 }
 
 double checkpoint_bytes(const Workload& work) {

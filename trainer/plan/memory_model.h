@@ -8,8 +8,8 @@ inline constexpr double kMiB = 1024.0 * 1024.0;
 inline constexpr double kGiB = 1024.0 * kMiB;
 
 /// What a rank holds in memory at its fullest, in bytes: at the loss or in a block's backward pass
-/// of the end-to-end stage from its second step on, or before it in the block-wise stage.
-/// docs/planning.md has the formulas and how far they are from what was measured.
+/// of the end-to-end stage from its second step on, in an evaluation, or before it in the
+/// block-wise stage. docs/planning.md has the formulas and how far they are from what was measured.
 struct MemoryEstimate {
   double masters = 0;
   double gradients = 0;
@@ -26,6 +26,8 @@ struct MemoryEstimate {
   double working = 0;      ///< of the block that is on its way back; never beside the loss
   double streams = 0;      ///< block-wise: activations of one layer for all samples; gone before
                            ///< `activations` come
+  double evaluation = 0;   ///< likewise: a block at work on some windows, and logits
+  double uncut = 0;        ///< whole models, where they are shared out late; gone before training
   double program = 0;      ///< libraries, code and what they keep
 
   double total() const;
@@ -36,5 +38,9 @@ MemoryEstimate estimate_memory(const Workload& work, const Share& share, double 
 
 /// Bytes of a checkpoint, all ranks together.
 double checkpoint_bytes(const Workload& work);
+
+/// Of a rank's copy in host memory, while a thread writes it and training goes on; 0 where none is
+/// made.
+double checkpoint_copy(const Workload& work, int64_t ranks);
 
 }  // namespace sterna::plan

@@ -105,6 +105,8 @@ Planned planned(const Workload& work, int64_t ranks, const Machine& machine) {
   Planned result;
   result.share = share_among(work, ranks);
   result.memory = estimate_memory(work, result.share, machine.reserved_gib * kGiB);
+  if (machine.like == "cpu")  // elsewhere it is in host memory, which is not what is planned
+    result.memory.copy = checkpoint_copy(work, ranks);
   result.scale = scale_point(work, result.share, machine);
   return result;
 }

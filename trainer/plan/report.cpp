@@ -103,9 +103,10 @@ void print_memory(const PlanReport& r, std::ostream& out) {
   print_rows(rows, out);
   if (const double host = r.planned.memory.host; host > 0)
     out << "  in host memory beside it: " << in_gib(host) << " of inputs of blocks\n";
-  out << "  (of loss chunk and block in work only the larger is there at a time; block-wise "
-         "streams are\n"
-         "  gone before activations come)\n  "
+  out << "  (of loss chunk and block in work only the larger is there at a time, and an "
+         "evaluation is beside\n"
+         "  neither of them nor activations; block-wise streams and uncut models are gone before "
+         "these come)\n  "
       << (r.fits() ? "fits" : "DOES NOT FIT") << " into " << fixed(r.machine.memory_gib, 1)
       << " GiB\n";
 }

@@ -20,6 +20,9 @@ std::vector<std::pair<std::string, double>> parts_of(const MemoryEstimate& m) {
           {"block in work", m.working},
           {"exchange buffers", m.buffers},
           {"block-wise streams", m.streams},
+          {"evaluation", m.evaluation},
+          {"uncut models", m.uncut},
+          {"checkpoint copy", m.copy},
           {"program", m.program}};
 }
 

@@ -167,6 +167,7 @@ Workload workload_of(const run::Session& session) {
     work.teacher_parts = held_of_teacher(session);
   work.compares_hidden = session.objective->hidden().wanted();
   work.chunk = session.objective->chunk();
+  work.cut_late = session.settings.blockwise_wanted() || session.ranges.wanted();
   return work;
 }
 

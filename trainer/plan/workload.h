@@ -42,6 +42,7 @@ struct Workload {
   bool taught = false;                  ///< the loss reads the teacher's logits
   bool compares_hidden = false;         ///< `[[kd.hidden]]`
   int64_t chunk = 0;                    ///< `kd.chunk`
+  bool cut_late = false;  ///< a stage before training needs whole models (load_shares.h)
 
   int64_t samples() const { return settings.train.batch * settings.train.accumulate; }
   double tokens() const { return static_cast<double>(samples() * settings.train.seq_len); }
