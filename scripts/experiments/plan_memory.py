@@ -7,13 +7,13 @@ Two steps of every configuration: from the second on moments are there. Measured
 memory; in brackets, that less the highest of `sterna plan` itself on the same recipe (libraries and code), against
 the plan without its part "program". With --ranks N the run is that of `sterna train --nproc N`, and rank 0 counts.
 Printed is a table in Markdown; results that SCRATCH already holds are used again."""
-import argparse
 import json
 import os
-import pathlib
+import re
 import subprocess
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from run_arguments import ROOT, make_parser, parse
+
 LEARNED = ["quant.weight=affine_learned", "quant.weight.bits=3", "quant.weight.group=64"]
 BF16 = ["model.dtype=bf16", "teacher.dtype=bf16"]
 CONFIGURATIONS = {
@@ -48,7 +48,8 @@ def peak_of(command):
 
 
 def measure(args, name, overrides):
-    kept = args.scratch / f"{name.replace(' ', '_').replace(',', '')}-{args.ranks}.json"
+    key = re.sub(r"[^A-Za-z0-9=.]+", "_", " ".join([name, *args.overrides]))
+    kept = args.scratch / f"{key}-{args.ranks}.json"
     if kept.exists():
         return json.loads(kept.read_text())
     of = recipe(args, overrides)
@@ -67,17 +68,10 @@ def measure(args, name, overrides):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scratch", type=pathlib.Path)
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--text", required=True)
+    parser = make_parser(__doc__)
     parser.add_argument("--only", help="names, or parts of them")
     parser.add_argument("--ranks", type=int, default=1)
-    parser.add_argument("--program", default="build/release/sterna")
-    args = parser.parse_args()
-    args.scratch = args.scratch.resolve()
-    args.scratch.mkdir(parents=True, exist_ok=True)
+    args = parse(parser)
     print("| configuration | planned, MB | measured, MB | measured / planned |\n|---|---|---|---|")
     for name, overrides in CONFIGURATIONS.items():
         if args.only and not any(part in name for part in args.only.split(",")):

@@ -8,16 +8,15 @@ sample's part of the step follows from when it was taken (log.jsonl says how lon
 from its function. oneDNN makes its matrix products at run time, without names: those whose neighbours in time are
 attention's are attention's. Waiting for another thread is left out of the shares. The first step is not counted.
 Samples that SCRATCH already holds are used again. Printed is a table in Markdown."""
-import argparse
 import bisect
 import collections
 import json
-import pathlib
 import re
 import subprocess
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from run_arguments import ROOT, make_parser, parse
+
 PARTS = ("teacher", "forward", "loss", "backward", "rest")
 WAITING, UNNAMED, PRODUCTS, ATTENTION = "waiting", "unnamed", "matrix products", "attention"
 KINDS = [  # the first that matches
@@ -99,17 +98,10 @@ def attention_pages(taken):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scratch", type=pathlib.Path)
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--text", required=True)
+    parser = make_parser(__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--program", default=str(ROOT / "build/release/sterna"))
-    args = parser.parse_intermixed_args()
-    args.scratch = args.scratch.absolute()
-    args.scratch.mkdir(parents=True, exist_ok=True)
+    args = parse(parser)
     if not (args.scratch / "ends.json").exists():
         record(args)
     taken = list(samples(args))

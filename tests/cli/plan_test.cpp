@@ -9,8 +9,8 @@ namespace {
 class PlanVerb : public tests::Verbs {
  protected:
   /// On a model of which there is nothing but config.json.
-  int plan(const std::vector<std::string>& more = {}, const tests::LlamaSizes& sizes = kSmall) {
-    tests::write_config_alone(folder_ / "config_alone", sizes);
+  int plan(const std::vector<std::string>& more = {}, const tests::TinyModel& shape = {}) {
+    tests::write_config_alone(folder_ / "config_alone", shape);
     std::vector<std::string> all = {"plan",
                                     (tests::source_dir() / "recipes/tests/tiny_kl.toml").string(),
                                     "model.path=" + path("config_alone")};
@@ -25,8 +25,6 @@ class PlanVerb : public tests::Verbs {
   }
 
   bool prints(const std::string& text) const { return out_.find(text) != std::string::npos; }
-
-  static constexpr tests::LlamaSizes kSmall{257, 32, 64, 2, 4, 2, 256};
 };
 
 TEST_F(PlanVerb, NeedsNothingButAConfiguration) {
@@ -45,9 +43,10 @@ TEST_F(PlanVerb, AllocatesNothingOfASevenBillionModel) {
     GTEST_SKIP() << "no peak of memory can be measured here (clear_refs, AddressSanitizer)";
   const std::vector<std::string> arguments{
       "quant.weight={name='affine_learned',group=64}", "train.seq_len=2048", "--world", "8"};
-  ASSERT_EQ(plan(arguments, {}), kDone) << err_;  // code that is used for the first time
+  ASSERT_EQ(plan(arguments, tests::llama_7b()), kDone)
+      << err_;  // code that is used for the first time
   const tests::PeakMemory peak;
-  ASSERT_EQ(plan(arguments, {}), kDone) << err_;
+  ASSERT_EQ(plan(arguments, tests::llama_7b()), kDone) << err_;
   EXPECT_TRUE(prints("6.74 G parameters")) << out_;
   EXPECT_LT(peak.bytes(), 64 << 20);
 }

@@ -4,6 +4,8 @@
 #include "tests/export/toy_source.h"
 #include "tests/model/reshard.h"
 #include "tests/support/memory.h"
+#include "tests/support/tiny_model.h"
+#include "trainer/io/safetensors_stream.h"
 #include "trainer/model/quantizers.h"
 
 namespace sterna::exporter {
@@ -14,21 +16,11 @@ namespace fs = std::filesystem;
 constexpr int64_t kMiB = int64_t{1} << 20;
 constexpr int64_t kLargest = 4096 * 512 * sizeof(float);
 
-nlohmann::json config_json() {
-  return {{"model_type", "llama"},
-          {"vocab_size", 4096},
-          {"hidden_size", 512},
-          {"intermediate_size", 1536},
-          {"num_hidden_layers", 10},
-          {"num_attention_heads", 8},
-          {"tie_word_embeddings", true}};
-}
-
 /// A ternary run of 36 million weights, 140 MiB of masters, written by four ranks.
 model::CheckpointInfo write_run(const fs::path& folder) {
   const fs::path start = folder / "start";
   fs::create_directories(start);
-  tests::write_file(start / "config.json", config_json().dump());
+  tests::write_file(start / "config.json", tests::llama_config(tests::wide_model(10)).dump());
   tests::write_file(start / "tokenizer.json", R"({"version":"1.0"})");
   model::Manifest manifest;
   manifest.stage = "train";

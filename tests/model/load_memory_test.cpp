@@ -7,6 +7,7 @@
 #include "quant/pack.h"
 #include "tests/support/memory.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/tiny_model.h"
 #include "trainer/io/safetensors.h"
 #include "trainer/io/sha256.h"
 #include "trainer/model/load.h"
@@ -20,16 +21,6 @@ namespace fs = std::filesystem;
 constexpr int64_t kMiB = int64_t{1} << 20;
 const std::vector<float> kValues(4096 * 512, 0.5f);
 
-nlohmann::json config_json() {
-  return {{"model_type", "llama"},
-          {"vocab_size", 4096},
-          {"hidden_size", 512},
-          {"intermediate_size", 1536},
-          {"num_hidden_layers", 4},
-          {"num_attention_heads", 8},
-          {"tie_word_embeddings", true}};
-}
-
 std::span<const std::byte> bytes_of(const Parameter& p) {
   size_t size = 1;
   for (const int64_t n : p.shape)
@@ -39,7 +30,7 @@ std::span<const std::byte> bytes_of(const Parameter& p) {
 
 /// A checkpoint of about 60 MiB in fp32, a shard for each layer.
 void write_sharded(const fs::path& folder) {
-  std::ofstream(folder / "config.json") << config_json();
+  std::ofstream(folder / "config.json") << tests::llama_config(tests::wide_model(4));
   Decoder shapes(read_hf_config(folder), at::kFloat);
   std::map<std::string, std::vector<io::TensorToWrite>> shards;
   nlohmann::json map;
@@ -55,7 +46,7 @@ void write_sharded(const fs::path& folder) {
 
 /// The same as 4-bit codes, the embedding as Q8_0.
 void write_export(const fs::path& folder) {
-  std::ofstream(folder / "config.json") << config_json();
+  std::ofstream(folder / "config.json") << tests::llama_config(tests::wide_model(4));
   Decoder shapes(read_hf_config(folder), at::kFloat);
   const std::vector<std::byte> zeros(4096 * 512 * 2);
   std::vector<io::TensorToWrite> writes;

@@ -26,7 +26,20 @@ struct TinyModel {
   int64_t kv_heads = 2;
   bool tied = false;
   uint32_t seed = 7;
+  int64_t positions = 256;
 };
+
+/// Large enough that a matrix of it shows in a process's memory: blocks of 3.4 million weights.
+inline TinyModel wide_model(int64_t layers) {
+  TinyModel shape;
+  shape.vocab = 4096;
+  shape.width = 512;
+  shape.inner = 1536;
+  shape.layers = layers;
+  shape.heads = shape.kv_heads = 8;
+  shape.tied = true;
+  return shape;
+}
 
 /// Standard normal numbers that are the same with every standard library.
 class TinyNormal {
@@ -107,27 +120,31 @@ inline void write_byte_tokenizer(const std::filesystem::path& folder) {
       json{{"eos_token", "<|end|>"}, {"tokenizer_class", "PreTrainedTokenizerFast"}}.dump());
 }
 
+/// Its config.json.
+inline nlohmann::json llama_config(const TinyModel& m) {
+  return {{"architectures", {"LlamaForCausalLM"}},
+          {"model_type", "llama"},
+          {"hidden_act", "silu"},
+          {"vocab_size", m.vocab},
+          {"hidden_size", m.width},
+          {"intermediate_size", m.inner},
+          {"num_hidden_layers", m.layers},
+          {"num_attention_heads", m.heads},
+          {"num_key_value_heads", m.kv_heads},
+          {"max_position_embeddings", m.positions},
+          {"rms_norm_eps", 1e-5},
+          {"rope_theta", 10000.0},
+          {"attention_bias", false},
+          {"mlp_bias", false},
+          {"tie_word_embeddings", m.tied},
+          {"bos_token_id", 256},
+          {"eos_token_id", 256}};
+}
+
 /// Writes config.json, model.safetensors and a tokenizer into `folder`.
 inline void write_tiny_model(const std::filesystem::path& folder, const TinyModel& m = {}) {
   std::filesystem::create_directories(folder);
-  const nlohmann::json config = {{"architectures", {"LlamaForCausalLM"}},
-                                 {"model_type", "llama"},
-                                 {"hidden_act", "silu"},
-                                 {"vocab_size", m.vocab},
-                                 {"hidden_size", m.width},
-                                 {"intermediate_size", m.inner},
-                                 {"num_hidden_layers", m.layers},
-                                 {"num_attention_heads", m.heads},
-                                 {"num_key_value_heads", m.kv_heads},
-                                 {"max_position_embeddings", 256},
-                                 {"rms_norm_eps", 1e-5},
-                                 {"rope_theta", 10000.0},
-                                 {"attention_bias", false},
-                                 {"mlp_bias", false},
-                                 {"tie_word_embeddings", m.tied},
-                                 {"bos_token_id", 256},
-                                 {"eos_token_id", 256}};
-  write_text_file(folder / "config.json", config.dump(1));
+  write_text_file(folder / "config.json", llama_config(m).dump(1));
   write_byte_tokenizer(folder);
 
   TinyNormal normal(m.seed);
