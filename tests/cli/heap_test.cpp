@@ -21,6 +21,12 @@ TEST(Heap, BigBlocksComeFromTheHeapAndStayThereWhenFreed) {
   EXPECT_EQ(mallinfo2().hblks, before.hblks) << "the block was mapped";
   std::free(big);
   EXPECT_GE(mallinfo2().arena, before.arena + kBig - before.fordblks) << "the heap was trimmed";
+
+  return_large_blocks();
+  big = std::malloc(2 * kBig);  // more than the heap has free
+  EXPECT_EQ(mallinfo2().hblks, before.hblks + 1) << "the block came from the heap";
+  std::free(big);
+  EXPECT_EQ(mallinfo2().hblks, before.hblks);
 }
 #endif
 

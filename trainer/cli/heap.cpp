@@ -13,4 +13,13 @@ void keep_freed_memory() {
 #endif
 }
 
+void return_large_blocks() {
+#ifdef __GLIBC__
+  constexpr int kMostMappings = 1 << 16;  // glibc's own
+  constexpr int kLarge = 1 << 20;
+  mallopt(M_MMAP_THRESHOLD, kLarge);
+  mallopt(M_MMAP_MAX, kMostMappings);
+#endif
+}
+
 }  // namespace sterna::cli

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "trainer/cli/command.h"
+#include "trainer/cli/heap.h"
 #include "trainer/cli/threads.h"
 #include "trainer/dist/group.h"
 #include "trainer/dist/local_launcher.h"
@@ -57,6 +58,8 @@ int train_in_group(const Invocation& typed,
   share_cores(launch.local_size);
   recipes::Recipe recipe = named_recipe(typed);
   const auto dist = recipe.section("dist").read<run::DistConfig>();
+  if (dist.shards() || dist.teacher == "sharded")
+    return_large_blocks();
   // The world belongs to the group, which outlives the run.
   const std::shared_ptr<dist::World> world(&group.join(dist.timeout), [](dist::World*) {});
   run::TrainOptions options{
