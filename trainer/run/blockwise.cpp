@@ -106,7 +106,8 @@ void Blockwise::start(int64_t block) {
   int64_t own = 0;
   int64_t length = 0;
   for (const Share& share : shares_) {
-    inputs_.push_back(load_batch(samples_, share.first, share.count).inputs.to(student_.places().compute));
+    inputs_.push_back(
+        load_batch(samples_, share.first, share.count).inputs.to(student_.places().compute));
     own += share.count;
     length = std::max(length, inputs_.back().tokens.size(1));
   }

@@ -321,7 +321,8 @@ void teach_ahead(Session& session, Progress& progress) {
   session.cached_teacher = std::make_unique<CachedTeacher>(
       std::move(*cache),
       rows,
-      rows.hidden() ? model::load_head(session.teacher_source, dtype).to(session.device) : Tensor());
+      rows.hidden() ? model::load_head(session.teacher_source, dtype).to(session.device)
+                    : Tensor());
 }
 
 }  // namespace sterna::run

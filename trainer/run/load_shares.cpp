@@ -58,9 +58,10 @@ void load_teacher_share(Session& session) {
   session.teacher = std::make_unique<model::Decoder>(
       info.config, quant::parse_dtype(session.settings.teacher.dtype));
   model::Decoder& teacher = *session.teacher;
-  session.teacher_shards = load_frozen(teacher, *session.world, [&](const model::Parameter& p) {
+  const auto whole = [&](const model::Parameter& p) {
     return source->take(p.name, p.matrix ? teacher.compute_dtype() : at::kFloat);
-  });
+  };
+  session.teacher_shards = load_frozen(teacher, *session.world, whole, session.device);
   model::attach_activations(teacher, source->activations(), info.path.string());
   model::require_ready(teacher);
 }

@@ -70,7 +70,8 @@ class WeightShards;
 /// of a step materialize() makes sure that Wq is what decode(encode(master)) gives.
 class Student {
  public:
-  /// @param masters  fp32 weights by parameter name, in host memory; taken over, not copied. Those of some rows
+  /// @param masters  fp32 weights by parameter name, in host memory; taken over, not copied. Those
+  /// of some rows
   ///                 where own() (sharing.h) says so next
   Student(model::Decoder decoder,
           std::map<std::string, Tensor> masters,

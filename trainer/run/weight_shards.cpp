@@ -202,11 +202,13 @@ int64_t part_of(const model::Decoder& decoder, const model::Parameter& parameter
 std::shared_ptr<WeightShards> load_frozen(
     model::Decoder& decoder,
     dist::World& world,
-    const std::function<Tensor(const model::Parameter&)>& whole) {
+    const std::function<Tensor(const model::Parameter&)>& whole,
+    at::Device device) {
   const at::NoGradGuard no_grad;
   const std::vector<model::Parameter> parameters = decoder.parameters();
   for (const model::Parameter& p : parameters) {
-    *p.value = at::empty(p.shape, p.matrix ? decoder.compute_dtype() : at::kFloat);
+    const at::ScalarType dtype = p.matrix ? decoder.compute_dtype() : at::kFloat;
+    *p.value = at::empty(p.shape, at::TensorOptions(device).dtype(dtype));
     free_storage(*p.value);
   }
   auto shards = share_frozen(decoder, world);

@@ -94,10 +94,12 @@ inline int64_t parts_of(const model::Decoder& decoder) {
 /// matrix.
 /// @param decoder  without weights
 /// @param whole    reads a parameter's weights
+/// @param device   where its rows are to be
 std::shared_ptr<WeightShards> load_frozen(
     model::Decoder& decoder,
     dist::World& world,
-    const std::function<Tensor(const model::Parameter&)>& whole);
+    const std::function<Tensor(const model::Parameter&)>& whole,
+    at::Device device);
 
 /// Shares a frozen decoder's weights out, packed ones in their few bits, and becomes its gate.
 std::shared_ptr<WeightShards> share_frozen(model::Decoder& decoder, dist::World& world);

@@ -1,0 +1,109 @@
+// What ranks that are processes hold under every strategy, against the plan and against the
+// formulas of ZeRO (Rajbhandari et al., arXiv:1910.02054) with gradients in fp32.
+#include <gtest/gtest.h>
+
+#include "tests/run/ranks_fixture.h"
+#include "trainer/plan/memory_model.h"
+
+namespace sterna::plan {
+namespace {
+
+constexpr int64_t kRanks = 2;
+
+class HeldByProcesses : public tests::RankTraining {
+ protected:
+  static std::vector<std::string> keys(const std::string& strategy) {
+    return {"dist.strategy=" + strategy,
+            "quant.weight=none",
+            "kd.loss=gt",
+            "train.freeze=[]",
+            "train.steps=3",
+            "train.seq_len=16",
+            "train.batch=1",
+            "train.accumulate=2",
+            "train.checkpoint_every=0"};
+  }
+
+  static double peak_of(pid_t process) {
+    std::ifstream status("/proc/" + std::to_string(process) + "/status");
+    for (std::string line; std::getline(status, line);)
+      if (line.starts_with("VmHWM:"))
+        return 1024 * std::stod(line.substr(6));
+    return 0;
+  }
+
+  /// Highest resident memory of each rank.
+  std::map<int64_t, double> peaks(const std::string& model, const std::string& strategy) {
+    std::vector<std::string> more = keys(strategy);
+    more.push_back("model.path=" + (folder_.path() / model).string());
+    tests::Program program(of_ranks(kRanks, model + strategy, more), folder_.path() / "output.txt");
+    std::map<int64_t, double> peaks;
+    const std::map<int64_t, pid_t> all = processes(kRanks + 1);
+    for (bool living = true; living;) {
+      living = false;
+      for (const auto& [rank, process] : all) {
+        const double now = rank < 0 ? 0 : peak_of(process);
+        living = living || now > 0;
+        peaks[rank] = std::max(peaks[rank], now);
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    EXPECT_EQ(program.wait(), 0) << program.output();
+    std::filesystem::remove_all(run_folder(model + strategy));
+    peaks.erase(-1);
+    return peaks;
+  }
+
+  Workload work_of(const std::string& strategy) const {
+    recipes::Recipe recipe =
+        recipes::Recipe::load(tests::source_dir() / "recipes/tests/tiny_kl.toml");
+    for (const std::string& key : keys(strategy))
+      recipe.set(key);
+    recipe.set("model.path=" + (folder_.path() / "large").string());
+    return workload_of(run::open_shapes(recipe));
+  }
+};
+
+TEST_F(HeldByProcesses, IsWhatPlanAndFormulasSay) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "AddressSanitizer keeps what was freed";
+#endif
+  tests::TinyModel shape;
+  shape.width = 512;
+  shape.inner = 1408;
+  shape.layers = 12;
+  shape.kv_heads = shape.heads = 8;
+  tests::write_tiny_model(folder_.path() / "large", shape);
+  constexpr double kEach = 1.0 / kRanks;
+  // Bytes a weight: compute weights 4, gradients 4, master and two moments 12; of a block what
+  // travels and what is computed with.
+  const std::map<std::string, std::pair<double, double>> formulas = {{"ddp", {20, 0}},
+                                                                     {"zero1", {8 + 12 * kEach, 4}},
+                                                                     {"zero2", {4 + 16 * kEach, 8}},
+                                                                     {"zero3", {20 * kEach, 16}}};
+  for (const auto& [strategy, bytes] : formulas) {
+    const Workload work = work_of(strategy);
+    const auto weights = [](const PartSize& part) { return part.matrices + part.vectors; };
+    const double formula =
+        bytes.first * weights(sum_of(work.parts)) + bytes.second * weights(work.parts[1]);
+    const double plan = estimate_memory(work, share_among(work, kRanks), /*program=*/0).total();
+    // A process with next to no model holds libraries, tokenizer, ranks' connections.
+    const std::map<int64_t, double> none = peaks("model", strategy);
+    const std::map<int64_t, double> held = peaks("large", strategy);
+    ASSERT_EQ(held.size(), static_cast<size_t>(kRanks));
+    for (const auto& [rank, peak] : held) {
+      const double measured = peak - none.at(rank);
+      std::printf("%s, rank %d: %.0f MB, planned %.0f, formula %.0f\n",
+                  strategy.c_str(),
+                  static_cast<int>(rank),
+                  measured / 1e6,
+                  plan / 1e6,
+                  formula / 1e6);
+      EXPECT_NEAR(measured, plan, 0.1 * plan) << strategy << " rank " << rank;
+      EXPECT_NEAR(measured, formula, 0.1 * formula) << strategy << " rank " << rank;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sterna::plan
