@@ -16,9 +16,12 @@ void keep_freed_memory() {
 void return_large_blocks() {
 #ifdef __GLIBC__
   constexpr int kMostMappings = 1 << 16;  // glibc's own
-  constexpr int kLarge = 1 << 20;
+  constexpr int kLarge = 256 << 10;
   mallopt(M_MMAP_THRESHOLD, kLarge);
   mallopt(M_MMAP_MAX, kMostMappings);
+  mallopt(M_TRIM_THRESHOLD, kLarge);
+  mallopt(M_TOP_PAD, kLarge);
+  mallopt(M_ARENA_MAX, 1);  // those of Gloo's threads would keep holes of their own
 #endif
 }
 

@@ -8,9 +8,9 @@ namespace sterna::cli {
 /// Called once, before any thread starts; does nothing where malloc is not glibc's.
 void keep_freed_memory();
 
-/// Large blocks go back to the system as they are freed. Ranks that share a model out fill and free
-/// buffers of many sizes, between which the heap would keep holes: up to twice the memory of what
-/// they hold (docs/planning.md).
+/// Takes that back for what is large: it goes back to the system as it is freed, and the heap does
+/// not grow ahead. Ranks that share a model out fill and free buffers of many sizes, between which
+/// it would keep holes (docs/planning.md).
 void return_large_blocks();
 
 }  // namespace sterna::cli

@@ -46,10 +46,16 @@ double neighbours(const std::vector<PartSize>& parts, const Here& here, const Th
   return most;
 }
 
+/// What travels over Gloo lies in two places: c10d gathers into a buffer of its own, and the rows
+/// that a rank adds up come beside those that it sends.
+double copies_under_way(const Workload& work) {
+  return work.settings.train.device == "cpu" ? 2 : 1;
+}
+
 /// Gradients of the part on its way back and those of the part before it, which are being summed; a
 /// tied head's lie open all along.
 double travelling_gradients(const Workload& work) {
-  const double wire = bytes_of(work.settings.dist.reduce_dtype);
+  const double wire = bytes_of(work.settings.dist.reduce_dtype) * copies_under_way(work);
   const double tied = work.student.tied ? kFp32 * work.parts.front().trained : 0;
   return tied + neighbours(
                     work.parts,
@@ -57,9 +63,21 @@ double travelling_gradients(const Workload& work) {
                     [&](const PartSize& part) { return wire * part.trained; });
 }
 
-double travelling_weights(const std::vector<PartSize>& parts, const std::string& dtype) {
+/// Of the part that computes and of its neighbour.
+double travelling_weights(const Workload& work,
+                          const std::vector<PartSize>& parts,
+                          const std::string& dtype) {
   const auto bytes = [&](const PartSize& part) { return parameter_bytes(part, dtype); };
-  return neighbours(parts, bytes, bytes);
+  return neighbours(
+      parts, bytes, [&](const PartSize& part) { return copies_under_way(work) * bytes(part); });
+}
+
+/// Weights that stay, on their way to all: of a part that has come and of the next.
+double gathered_weights(const Workload& work) {
+  const auto bytes = [&](const PartSize& part) {
+    return copies_under_way(work) * parameter_bytes(part, work.settings.model.dtype);
+  };
+  return neighbours(work.parts, bytes, bytes);
 }
 
 double largest_part(const std::vector<PartSize>& parts, double bytes) {
@@ -80,16 +98,17 @@ double buffer_bytes(const Workload& work, const Share& share) {
       bytes = s.dist.reduce_dtype == "bf16" ? wire * sum_of(work.parts).trained : 0;
       break;
     case 1:
-      bytes = largest_part(work.parts, wire);
+      bytes =
+          std::max(largest_part(work.parts, wire * copies_under_way(work)), gathered_weights(work));
       break;
     case 2:
-      bytes = travelling_gradients(work);
+      bytes = std::max(travelling_gradients(work), gathered_weights(work));
       break;
     default:
-      bytes = travelling_gradients(work) + travelling_weights(work.parts, s.model.dtype);
+      bytes = travelling_gradients(work) + travelling_weights(work, work.parts, s.model.dtype);
   }
   if (work.teacher && s.dist.teacher == "sharded")
-    bytes += travelling_weights(work.teacher_parts, s.teacher.dtype);
+    bytes += travelling_weights(work, work.teacher_parts, s.teacher.dtype);
   return bytes;
 }
 

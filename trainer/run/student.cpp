@@ -66,6 +66,7 @@ Student::Student(model::Decoder decoder,
     slot.value = parameter.value;
     slot.grad = parameter.grad;
     slot.master = masters.at(parameter.name).to(at::kFloat).contiguous().to(places.state);
+    slot.rows = {0, slot.master.size(0), slot.master.size(0)};
     masters.erase(parameter.name);
     const at::ScalarType dtype = slot.matrix ? decoder_.compute_dtype() : at::kFloat;
     *slot.value = at::empty(parameter.shape, at::TensorOptions(places.compute).dtype(dtype));
