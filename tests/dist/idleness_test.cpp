@@ -3,8 +3,10 @@
 #include <atomic>
 #include <chrono>
 #include <fstream>
+#include <latch>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -39,6 +41,23 @@ TEST(Idleness, IsOverWhereAThreadComputes) {
   EXPECT_EQ(idleness.look(60), 0) << "it has a core, or waits for one";
   enough = true;
   busy.join();
+}
+
+TEST(Idleness, AddsUpWhateverItTakesToLookAtManyThreads) {
+  std::latch enough(1);
+  std::vector<std::thread> waiting;
+  for (int i = 0; i < 400; ++i)
+    waiting.emplace_back([&] { enough.wait(); });
+  Idleness idleness;
+  idleness.leave_out_this_thread();
+  for (int i = 0; i < 600 && idleness.look(1) == 0; ++i)  // until all of them wait
+    std::this_thread::sleep_for(50ms);
+  idleness.forget();
+  for (int i = 1; i <= 4; ++i)
+    EXPECT_EQ(idleness.look(1), i);
+  enough.count_down();
+  for (std::thread& each : waiting)
+    each.join();
 }
 
 TEST(Idleness, IsOverWhereFilesAreWritten) {

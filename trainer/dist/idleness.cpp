@@ -73,15 +73,15 @@ double Idleness::computed() const {
 
 double Idleness::look(double since_last) {
   const double computed_now = computed();
-  const int64_t moved_now = bytes_moved();
   const int64_t fetched_now = pages_fetched();
-  const bool worked = computed_now - computed_ > kLeastComputing * since_last ||
-                      static_cast<double>(moved_now - moved_) > kLeastBytes * since_last ||
-                      fetched_now != fetched_ || another_thread_is_busy();
+  const auto moved_since = static_cast<double>(bytes_moved() - moved_);
+  const bool worked = another_thread_is_busy() ||
+                      computed_now - computed_ > kLeastComputing * since_last ||
+                      moved_since > kLeastBytes * since_last || fetched_now != fetched_;
   computed_ = computed_now;
-  moved_ = moved_now;
   fetched_ = fetched_now;
   idle_ = worked ? 0 : idle_ + since_last;
+  moved_ = bytes_moved();  // last: what was read above, of each thread, is no work
   return idle_;
 }
 
