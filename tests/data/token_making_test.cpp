@@ -1,7 +1,9 @@
 // A text tokenized by several processes, here threads: the file is the one that one makes alone.
 #include "trainer/data/token_making.h"
 
+#include <algorithm>
 #include <barrier>
+#include <chrono>
 #include <exception>
 #include <thread>
 
@@ -138,6 +140,30 @@ TEST_F(TokenMaking, GivesTheFileThatOneProcessMakesWhateverTheNumber) {
     }
     ++number;
   }
+}
+
+TEST_F(TokenMaking, SweepsPartsThatWereLeftLongAgo) {
+  write_files();
+  const DataConfig config = config_of("text = 'FOLDER/lines'\nformat = 'jsonl'\n", "c");
+  EXPECT_EQ(make(config, 2).errors, std::vector<std::string>(2));
+  ASSERT_EQ(files("c").size(), 1u);
+  const std::string name = files("c").begin()->first;
+  const auto leave = [&](const std::string& part, std::chrono::hours ago) {
+    std::ofstream(folder_ / "c" / part) << "half";
+    std::filesystem::last_write_time(folder_ / "c" / part,
+                                     std::filesystem::file_time_type::clock::now() - ago);
+  };
+  leave(name + ".part-0-of-9", std::chrono::hours(2));
+  leave(name + ".part-8-of-9.tmp-77", std::chrono::hours(2));
+  leave(name + ".part-1-of-9", std::chrono::hours(0));
+  leave("other", std::chrono::hours(2));
+  EXPECT_EQ(make(config, 2).errors, std::vector<std::string>(2));
+  std::vector<std::string> left;
+  for (const auto& [file, bytes] : files("c"))
+    left.push_back(file);
+  std::vector<std::string> wanted{name, name + ".part-1-of-9", "other"};
+  std::sort(wanted.begin(), wanted.end());
+  EXPECT_EQ(left, wanted);
 }
 
 TEST_F(TokenMaking, EachTokenizesItsShareAndNothingTwice) {

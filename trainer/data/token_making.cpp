@@ -1,5 +1,7 @@
 #include "trainer/data/token_making.h"
 
+#include <chrono>
+
 #include "trainer/data/samples.h"
 #include "trainer/data/token_cache.h"
 #include "trainer/data/token_documents.h"
@@ -53,6 +55,24 @@ void join(const fs::path& path, const Tokenizing& what, const Crew& crew) {
     copy_documents(TokenCache(part_of(path, rank, crew.size), what.key), writer);
   }
   writer.commit();
+}
+
+/// Parts that a killed process has left, and what it was writing of them. A text may be made by
+/// another job at the same time: what was written to of late is left alone.
+void sweep_parts(const fs::path& path) {
+  constexpr auto kAbandoned = std::chrono::hours(1);
+  const std::string parts = path.filename().string() + ".part-";
+  std::error_code error;
+  std::vector<fs::path> found;
+  for (fs::directory_iterator each(path.parent_path(), error), end; !error && each != end;
+       each.increment(error))
+    if (each->path().filename().string().find(parts) != std::string::npos)
+      found.push_back(each->path());
+  for (const fs::path& each : found) {
+    const auto written = fs::last_write_time(each, error);
+    if (!error && fs::file_time_type::clock::now() - written > kAbandoned)
+      fs::remove(each, error);
+  }
 }
 
 /// A file that goes when the object does.
@@ -123,8 +143,11 @@ std::vector<std::string> tokenize_together(const DataConfig& config,
   for (const SourceConfig* source : sources) {
     const uint64_t bytes = bytes_to_share(*source);
     const bool wanted = crew.as_first([&] {
-      return bytes >= std::max<uint64_t>(crew.least_bytes, 1) &&
-             !fs::exists(token_cache_path(*source, tokens_key(*source, tokenizer)));
+      if (bytes < std::max<uint64_t>(crew.least_bytes, 1))
+        return false;
+      const fs::path path = token_cache_path(*source, tokens_key(*source, tokenizer));
+      sweep_parts(path);
+      return !fs::exists(path);
     });
     if (!wanted)
       continue;
