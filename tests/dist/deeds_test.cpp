@@ -23,6 +23,8 @@ namespace {
 using namespace std::chrono_literals;
 
 std::atomic<bool> g_starving = false;
+std::atomic<bool> g_asked = false;  // to stop
+std::atomic<bool> g_told = false;   // that another rank was
 
 bool exists(const char* file) {
   return file != nullptr && access(file, F_OK) == 0;
@@ -112,17 +114,47 @@ class Deed {
   std::string name_;
 };
 
+/// What was asked of rank 1 reaches all, who take their time.
+int stop_orderly(const Launch& launch, Group& group) {
+  constexpr int kTenths = 600;
+  g_asked = launch.rank == 1;
+  for (int i = 0; i < kTenths && !g_asked && !g_told; ++i)
+    std::this_thread::sleep_for(100ms);
+  std::this_thread::sleep_for(3s);  // for one that ends the job meanwhile
+  std::cerr << (g_asked || g_told ? "ends orderly" : "was not told") << std::endl;
+  group.leave(3);
+  return 3;
+}
+
+/// As ranks of which some were asked to stop while they could end orderly, others twice.
+[[noreturn]] void end_apart(const Launch& launch) {
+  sigset_t asked;
+  sigemptyset(&asked);
+  sigaddset(&asked, SIGINT);
+  sigprocmask(SIG_BLOCK, &asked, nullptr);
+  std::cerr << "waiting" << std::endl;
+  const timespec limit{60, 0};
+  if (sigtimedwait(&asked, nullptr, &limit) != SIGINT)
+    _exit(1);
+  _exit(launch.rank == 0 ? 3 : 128 + SIGINT);
+}
+
 int work_of(const Launch& launch) {
   const char* patience = std::getenv(kPatience);
   Talk talk(launch.rank, std::cout, std::cerr);
   const std::string deed = std::getenv(kDeed);
-  Group group(launch, talk, [&] {
+  if (deed == "ends apart")
+    end_apart(launch);
+  const auto asked = [&] {
     if (g_starving)
       throw std::bad_alloc();  // in the thread that shows that this rank lives
-    return deed == "stops" && launch.rank == 1;
-  });
+    return g_asked || (deed == "stops" && launch.rank == 1);
+  };
+  Group group(launch, talk, {asked, [] { g_told = true; }});
   try {
     World& world = group.join(patience == nullptr ? 60 : std::stod(patience));
+    if (deed == "stops orderly")
+      return stop_orderly(launch, group);
     Deed own(launch, group, world);
     for (int64_t step = 0;; ++step) {
       world.at_step(step);

@@ -43,7 +43,7 @@ std::string on_ranks(int64_t ranks, const std::function<void(Rank)>& work, doubl
       launch.launcher = "test";
       auto& console = consoles[static_cast<size_t>(rank)];
       Talk talk(rank, console, std::cerr);
-      Group group(launch, talk, [] { return false; });
+      Group group(launch, talk, {[] { return false; }});
       World& world = group.join(timeout);
       work({world, group, talk});
       group.leave(0);
@@ -193,12 +193,12 @@ TEST_P(Groups, OneRankThatIsAskedToStopStopsTheOthers) {
   on_ranks(GetParam(), [](const Rank& r) {
     std::atomic<bool> told = false;
     const bool asked = r.world.rank() == 1;
-    r.group.pulse().stops().share([asked] { return asked; }, [&told] { told = true; });
+    r.group.pulse().stops().share({[asked] { return asked; }, [&told] { told = true; }});
     for (int i = 0; i < 200 && !told && !asked; ++i)
       std::this_thread::sleep_for(50ms);
     EXPECT_EQ(told, !asked);
     r.world.barrier();
-    r.group.pulse().stops().share({}, {});
+    r.group.pulse().stops().share({});
     std::this_thread::sleep_for(300ms);
   });
 }

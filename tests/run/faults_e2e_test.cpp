@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "tests/run/ranks_fixture.h"
+#include "tests/support/port.h"
 
 namespace sterna::tests {
 namespace {
@@ -203,6 +204,7 @@ class Stuck : public Faults {
   void give_it_back() const { std::filesystem::rename(folder_ / "kept.txt", folder_ / "text.txt"); }
 
   void expect_stopped(Program& program) {
+    ASSERT_TRUE(comes([&] { return !program.lives(); })) << "still there\n" << program.output();
     EXPECT_EQ(program.wait(), 3) << program.output();
     EXPECT_EQ(count(program.output(), "stopped before the first step; nothing to save"), 1)
         << program.output();
@@ -229,13 +231,29 @@ TEST_F(Stuck, RanksOfWhichOneIsAskedToStopEndWithThree) {
 TEST_F(Stuck, AProcessAloneThatIsAskedToStopEndsWithThree) {
   take_the_text_away();
   Program program(arguments("stuck"), folder_ / "output.txt");
-  const auto catches_sigterm = [&] {
+  // Before it opens the text, or in the midst of it.
+  const auto opens = [&] {
     const auto found = living();
-    const auto alone = found.find(-1);
-    return alone != found.end() && catches(alone->second, SIGTERM);
+    return found.contains(-1) && catches(found.at(-1), SIGALRM);
   };
-  ASSERT_TRUE(comes(catches_sigterm));
+  ASSERT_TRUE(comes(opens)) << program.output();
   program.signal(SIGTERM);
+  expect_stopped(program);
+}
+
+TEST_F(Stuck, ARankThatFindsNoStoreAndIsAskedToStopEndsWithThree) {
+  Program program(arguments("stuck"), folder_ / "output.txt", [port = unused_port()] {
+    setenv("RANK", "1", 1);
+    setenv("WORLD_SIZE", "2", 1);
+    setenv("MASTER_ADDR", "127.0.0.1", 1);
+    setenv("MASTER_PORT", std::to_string(port).c_str(), 1);
+  });
+  const auto waits = [&] {
+    const auto found = living();
+    return found.contains(1) && catches(found.at(1), SIGALRM);
+  };
+  ASSERT_TRUE(comes(waits)) << program.output();
+  kill(living().at(1), SIGTERM);
   expect_stopped(program);
 }
 
@@ -265,6 +283,44 @@ TEST_F(Stuck, ALauncherThatBeginsAnewDoesNotGoOnWithARunFromBefore) {
   EXPECT_EQ(checkpoints("old"), std::vector<std::string>{"step-4"});
   EXPECT_EQ(hashes("old", "step-4"), before);
 }
+
+/// Runs of a launcher like torchrun, whose jobs may all have one name.
+class Relaunched : public Faults {
+ protected:
+  /// A launcher that starts `ranks` with `restarts` as their count for each, one behind the other.
+  /// @return  the exit code of the last one's rank 0
+  int launch(const std::string& restarts, int ranks) {
+    std::string line = "export MASTER_ADDR=127.0.0.1 TORCHELASTIC_RUN_ID=none WORLD_SIZE=" +
+                       std::to_string(ranks) + "; for count in " + restarts +
+                       "; do export TORCHELASTIC_RESTART_COUNT=$count MASTER_PORT=" +
+                       std::to_string(unused_port()) + "; for rank in";
+    for (int rank = ranks - 1; rank >= 0; --rank)  // rank 0 is the one that is waited for
+      line += " " + std::to_string(rank);
+    line += "; do RANK=$rank '" + (binary_dir() / "sterna").string() + "'";
+    for (const std::string& word : arguments("named", {"train.steps=4", "dist.timeout=60"}))
+      line += " '" + word + "'";
+    line += " & done; wait $!; code=$?; wait; done; exit $code";
+    Process shell({"/bin/sh", "-c", line}, folder_ / "output.txt");
+    const bool ended = comes([&] { return !shell.lives(); });
+    EXPECT_TRUE(ended) << "still there\n" << shell.output();
+    if (!ended)
+      for (const auto& [rank, process] : living())
+        kill(process, SIGKILL);
+    output_ = shell.output();
+    return shell.wait();
+  }
+};
+
+class RelaunchedRanks : public Relaunched, public testing::WithParamInterface<int> {};
+
+TEST_P(RelaunchedRanks, GoOnWithWhatTheirOwnLaunchHasBegunAndWithNothingElse) {
+  ASSERT_EQ(launch("0 1", GetParam()), 0) << output_;
+  EXPECT_NE(output_.find("resuming "), std::string::npos) << output_;
+  EXPECT_EQ(launch("1", GetParam()), 2) << output_;
+  EXPECT_NE(output_.find("holds a run already"), std::string::npos) << output_;
+}
+
+INSTANTIATE_TEST_SUITE_P(OneAndTwo, RelaunchedRanks, testing::Values(1, 2));
 
 }  // namespace
 }  // namespace sterna::tests

@@ -101,10 +101,15 @@ TEST_F(SpreadStages, SigtermWhileTheyTokenizeEndsAllAndLeavesNoParts) {
   write_text_file(folder_ / "text.txt", tiny_text(300000));
   Program program(of_ranks(2, "stopped", {"train.steps=100000", "data.separator=\"\\n\""}),
                   folder_ / "output.txt");
-  for (int i = 0; i < 4000 && !fs::exists(folder_ / "tokens"); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  kill(processes(3).at(1), SIGTERM);
+  ASSERT_TRUE(comes([&] { return fs::exists(folder_ / "tokens"); })) << program.output();
+  const auto found = processes(3);
+  ASSERT_TRUE(found.contains(1)) << program.output();
+  kill(found.at(1), SIGTERM);
+  ASSERT_TRUE(comes([&] { return !program.lives(); })) << program.output();
   EXPECT_EQ(program.wait(), 3) << program.output();
+  EXPECT_EQ(count(program.output(), "while the text was tokenized: nothing is begun"), 1)
+      << program.output();
+  EXPECT_EQ(count(program.output(), "sterna: "), 0) << program.output();
   for (const auto& [name, bytes] : files("tokens"))
     EXPECT_EQ(name.find(".part-"), std::string::npos) << name;
   EXPECT_TRUE(living().empty());

@@ -2,6 +2,7 @@
 
 #include <exception>
 #include <new>
+#include <optional>
 #include <ostream>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include "trainer/cli/threads.h"
 #include "trainer/dist/group.h"
 #include "trainer/dist/local_launcher.h"
+#include "trainer/dist/parent.h"
 #include "trainer/plan/estimate.h"
 #include "trainer/run/signals.h"
 
@@ -45,11 +47,13 @@ int train_alone(const Invocation& typed, const dist::Launch& launch, Streams str
   recipes::Recipe recipe = named_recipe(typed);
   run::TrainOptions options{typed.has("resume"), terminal_columns(), streams.out};
   options.restarted = launch.restarts > 0;
-  options.launch = launch.job;
+  options.launch = launch.job + " of " + dist::own_parent();
   options.estimate = plan::estimate;
   options.local = {launch.local_rank, launch.local_size};
   return code_of(run::train(recipe, options));
 }
+
+const dist::Stops kStops{run::SignalWatch::arrived, run::SignalWatch::relay};
 
 int train_in_group(const Invocation& typed,
                    const dist::Launch& launch,
@@ -66,13 +70,13 @@ int train_in_group(const Invocation& typed,
       typed.has("resume"), launch.rank == 0 ? terminal_columns() : 0, talk.out()};
   options.world = world;
   options.restarted = group.is_restarted();
-  options.launch = launch.job;
+  options.launch = group.launch_name();
   options.estimate = plan::estimate;
   options.local = {launch.local_rank, launch.local_size};
   options.at_device = [&](at::Device device) { talk.note("device " + device.str()); };
   options.at_folder = [&](const std::filesystem::path& folder) {
     // From here on every stage ends orderly, and says what it has kept.
-    group.pulse().stops().share(run::SignalWatch::arrived, run::SignalWatch::relay);
+    group.pulse().stops().share(kStops);
     talk.keep_in(folder / "logs" / ("rank-" + std::to_string(launch.rank) + ".log"));
   };
   const run::TrainEnd end = run::train(recipe, options);
@@ -102,7 +106,9 @@ int train_as_rank(const Invocation& typed, const dist::Launch& launch, Streams s
   const run::SignalWatch watch;
   const std::exception_ptr refused = prepare_environment(typed);
   dist::Talk talk(launch.rank, streams.out, streams.err);
-  dist::Group group(launch, talk, run::SignalWatch::arrived);
+  std::optional<run::StopInTime> in_time(std::in_place);  // until there is a pulse
+  dist::Group group(launch, talk, kStops);
+  in_time.reset();
   try {
     if (refused)
       std::rethrow_exception(refused);

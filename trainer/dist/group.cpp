@@ -13,6 +13,7 @@
 #include "recipes/user_error.h"
 #include "trainer/dist/meeting.h"
 #include "trainer/dist/nccl.h"
+#include "trainer/dist/parent.h"
 
 namespace sterna::dist {
 namespace {
@@ -38,6 +39,25 @@ std::string file_name_of(const Launch& launch) {
     if (std::isalnum(static_cast<unsigned char>(c)) == 0)
       c = '-';
   return name;
+}
+
+/// Of all beginnings the first that is known: its rank 0 may be elsewhere the next time.
+std::string name_of_launch(const Store& job, const Launch& launch) {
+  if (launch.rank != 0)
+    return launch.job;
+  const std::string own = launch.job + " of " + own_parent();
+  const std::vector<uint8_t> first =
+      job->compareSet("launch", std::vector<uint8_t>{}, {own.begin(), own.end()});
+  return {first.begin(), first.end()};
+}
+
+/// Nobody can be told: the first one on this host says it.
+[[noreturn]] void stop_alone(const Self& self, Talk& talk) {
+  const Failure stopped = stopped_early(self);
+  if (talk.is_first("stopped-" + self.attempt))
+    talk.complain(stopped.text);
+  // Destructors of c10d wait for peers.
+  _exit(stopped.code);
 }
 
 std::string text_of(const sockaddr* address, socklen_t size) {
@@ -105,8 +125,7 @@ std::string host_name() {
   return name;
 }
 
-Group::Group(const Launch& launch, Talk& talk, const std::function<bool()>& stopping)
-    : launch_(launch), talk_(talk) {
+Group::Group(const Launch& launch, Talk& talk, const Stops& stops) : launch_(launch), talk_(talk) {
   Self self{launch.rank,
             !launch.agent_store && launch.rank == 0,
             launch.own_launcher,
@@ -115,16 +134,19 @@ Group::Group(const Launch& launch, Talk& talk, const std::function<bool()>& stop
   try {
     const Store own = connect_store(launch, self.hosts_store);
     const Store pulses = connect_store(launch, false);
-    const Met met = meet(pulses, launch, self, talk, stopping);
+    const Met met = meet(pulses, launch, self, talk, stops.asked);
     attempt_ = met.attempt;
     self.attempt += "-" + std::to_string(attempt_);
     store_ = of_attempt(of_job(own, launch.job), attempt_);
     Board board(of_attempt(of_job(pulses, launch.job), attempt_), launch.size);
     pulse_ = std::make_unique<Pulse>(std::move(board), self, talk, met.sign);
-    pulse_->stops().end_where(stopping, stopped_early(self));
+    pulse_->stops().end_where(stops, stopped_early(self));
+    launch_name_ = name_of_launch(of_job(own, launch.job), launch);
   } catch (const recipes::UserError&) {
     throw;
   } catch (const std::exception& error) {
+    if (stops.asked())  // a signal may have been what c10d complains of
+      stop_alone(self, talk);
     throw std::runtime_error(
         "rank " + std::to_string(launch.rank) + " on " + self.host + " finds no store at " +
         launch.address + ":" + std::to_string(launch.port) + ", where " +
@@ -174,6 +196,7 @@ bool Group::is_restarted() const {
 }
 
 void Group::leave(int code) {
+  pulse_->stops().share({});
   world_->barrier();
   pulse_->leave(code);
 }

@@ -14,11 +14,12 @@ namespace sterna::dist {
 /// code of the first rank that failed.
 class Group {
  public:
-  /// Finds the store, and waits for all ranks. Until stops() of the pulse is told otherwise, the
-  /// job ends with exit code 3 where a rank is asked to stop.
+  /// Finds the store, and waits for all ranks. Until stops() of the pulse is told otherwise, ranks
+  /// of which one is asked to stop have some seconds to end orderly; then the job ends with exit
+  /// code 3, as it does at once while ranks wait for others to appear. Before there is a store
+  /// nobody but the caller's signal handlers ends it.
   /// @param launch  with in_group(); `talk` outlives the object
-  /// @param stopping  this process was asked to stop
-  Group(const Launch& launch, Talk& talk, const std::function<bool()>& stopping);
+  Group(const Launch& launch, Talk& talk, const Stops& stops);
   ~Group();
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
@@ -32,6 +33,9 @@ class Group {
   /// Whether ranks of this launch have been at work before.
   bool is_restarted() const;
 
+  /// Which launch this is: the same for all its beginnings, and for no other one's.
+  const std::string& launch_name() const { return launch_name_; }
+
   /// Ends all ranks, with a message that names this one. @param code  exit code of all of them
   [[noreturn]] void fail(int code, const std::string& why);
 
@@ -43,6 +47,7 @@ class Group {
   Launch launch_;
   Talk& talk_;
   int64_t attempt_ = 0;
+  std::string launch_name_;
   Store store_;
   std::unique_ptr<Pulse> pulse_;
   std::unique_ptr<World> world_;

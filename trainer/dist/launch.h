@@ -20,7 +20,8 @@ struct Launch {
   int64_t restarts = 0;       ///< how often the launcher has begun anew
   std::string launcher;       ///< "sterna", "torchrun", "mpirun" or "srun"; empty: started alone
   bool own_launcher = false;  ///< by --nproc
-  std::string job;            ///< what the launcher calls the job; the same on all its ranks
+  /// What the launcher calls the job; the same on all its ranks, and maybe for its other jobs.
+  std::string job;
   std::vector<std::string> interfaces;  ///< network cards for Gloo; empty: the one towards rank 0
 
   /// True where there are others to meet, or a launcher serves a store as if there were: a group of

@@ -1,5 +1,6 @@
 #include "trainer/dist/local_launcher.h"
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <chrono>
 #include <map>
@@ -82,7 +83,7 @@ class Attempt {
       if (signal == SIGTSTP)
         hold();
       else if (signal > 0 && signal != SIGCHLD) {
-        asked = true;
+        asked = asked_ = true;
         send(signal);
       }
       reap();
@@ -133,7 +134,8 @@ class Attempt {
         continue;
       first_end_ = Clock::now();
       how_ = name_of(rank, board_->sign(rank)) + " " + how_ended(status);
-      board_->put_end(rank, how_ended(status));
+      if (!ended_as_asked(code_of(status)))
+        board_->put_end(rank, how_ended(status));
     }
   }
 
@@ -155,9 +157,17 @@ class Attempt {
       send(SIGKILL);  // whoever is alive by now is held, or hangs
   }
 
+  /// Orderly, or at once by a second signal.
+  bool ended_as_asked(int code) const {
+    constexpr int kStoppedEarly = 3;
+    return asked_ && (code == kStoppedEarly || code == 128 + SIGINT || code == 128 + SIGTERM);
+  }
+
   int verdict() {
     if (failure_)
       return failure_->code;
+    if (std::all_of(codes_.begin(), codes_.end(), [&](int code) { return ended_as_asked(code); }))
+      return *codes_.rbegin();
     if (codes_.size() == 1)
       if (const int code = *codes_.begin();
           code < 128 || code == 128 + SIGINT || code == 128 + SIGTERM)
@@ -171,6 +181,7 @@ class Attempt {
   std::ostream& errors_;
   std::map<pid_t, int64_t> alive_;
   std::optional<Board> board_;
+  bool asked_ = false;
   std::set<int> codes_;
   std::optional<Clock::time_point> first_end_;
   std::optional<Failure> failure_;

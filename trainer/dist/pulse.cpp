@@ -134,7 +134,7 @@ void Pulse::round(double since_last) {
   if (const auto failure = board_.failure())
     ending_.follow(*failure);
   show_warnings();
-  stops_.look(board_, ending_);
+  stops_.look(board_, ending_, since_last);
   look_at_next(since_last);
   look_at_own(since_last);
 }
@@ -168,16 +168,17 @@ void Pulse::look_at_next(double since_last) {
 
 /// Our own clock, not the backend's: it stands still while this process is held.
 void Pulse::look_at_own(double since_last) {
-  const int64_t number = waited_for_;
+  const int64_t number = waits_;  // once: the thread that waits goes on meanwhile
   waited_ = number != 0 && number == seen_waiting_ ? waited_ + since_last : 0;
   seen_waiting_ = number;
-  if (waited_ >= timeout_ && !patient_)
+  if (waited_ >= timeout_ && number > 0)
     lost("no end within " + seconds_text(timeout_));
   if (number != 0 || !joined_)
     idleness_.forget();
-  else if (const double idle = idleness_.look(since_last); idle >= timeout_)
-    ending_.lose(idle_text(
-        shown(), "neither computed, read nor written for " + seconds_text(idle), board_.signs()));
+  else if (idleness_.look(since_last) >= timeout_)
+    ending_.lose(idle_text(shown(),
+                           "neither computed, read nor written for " + seconds_text(timeout_),
+                           board_.signs()));
 }
 
 /// A store that does not answer holds the other thread for ever.

@@ -37,10 +37,7 @@ class Pulse {
   void end(int64_t number);
   /// While a thread waits for that collective to end; 0: it does not. Beyond the timeout the job
   /// ends, unless it waits patiently: then as long as the others live and work.
-  void wait_for(int64_t number, bool patient = false) {
-    patient_ = patient;
-    waited_for_ = number;
-  }
+  void wait_for(int64_t number, bool patient = false) { waits_ = patient ? -number : number; }
   void at_step(int64_t step);
 
   /// What happens where this process, or another rank, is asked to stop; nothing before it is told.
@@ -84,10 +81,9 @@ class Pulse {
   int64_t watched_ = -1;  ///< the next rank that has not left, and what was last seen of it
   int64_t watched_beat_ = -1;
   double silent_ = 0;
-  std::atomic<int64_t> waited_for_{0};
+  std::atomic<int64_t> waits_{0};  ///< for that collective; patiently: less than 0
   int64_t seen_waiting_ = 0;
   double waited_ = 0;
-  std::atomic<bool> patient_{false};
   std::atomic<bool> joined_{false};
   Idleness idleness_;
   std::atomic<int64_t> rounds_{0};

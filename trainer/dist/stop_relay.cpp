@@ -1,39 +1,43 @@
 #include "trainer/dist/stop_relay.h"
 
 namespace sterna::dist {
+namespace {
 
-void StopRelay::share(std::function<bool()> stopping, std::function<void()> stop) {
+// Seconds for what ranks do orderly, by which files that are half written go; a stage that nobody
+// can interrupt takes longer.
+constexpr double kToEndOrderly = 10;
+
+}  // namespace
+
+void StopRelay::share(Stops stops) {
   const std::lock_guard lock(mutex_);
-  stopping_ = std::move(stopping);
-  stop_ = std::move(stop);
+  stops_ = std::move(stops);
   end_.reset();
 }
 
-void StopRelay::end_where(std::function<bool()> stopping, Failure how) {
+void StopRelay::end_where(Stops stops, Failure how) {
   const std::lock_guard lock(mutex_);
-  stopping_ = std::move(stopping);
-  stop_ = {};
+  stops_ = std::move(stops);
   end_ = std::move(how);
 }
 
-void StopRelay::look(Board& board, Ending& ending) {
+void StopRelay::look(Board& board, Ending& ending, double since_last) {
   std::unique_lock lock(mutex_);
-  const auto stopping = stopping_;
-  const auto stop = stop_;
-  const auto end = end_;
+  const Stops stops = stops_;
+  const std::optional<Failure> end = end_;
   lock.unlock();
-  if (!stopping || relayed_)
+  if (!stops.asked || told_)
     return;
-  if (end && stopping())
-    ending.fail(*end);
-  if (end)
-    return;
-  if (board.asked_to_stop()) {
-    stop();
-    relayed_ = true;
-  } else if (stopping()) {
+  if (asked_) {
+    waited_ += since_last;
+    if (end && waited_ >= kToEndOrderly)
+      ending.fail(*end);
+  } else if (board.asked_to_stop()) {
+    stops.tell();
+    told_ = true;
+  } else if (stops.asked()) {
     board.ask_to_stop();
-    relayed_ = true;
+    asked_ = true;
   }
 }
 

@@ -7,24 +7,31 @@
 
 namespace sterna::dist {
 
-/// What a job does where one of its ranks is asked to stop.
+/// How a process learns that it is to stop.
+struct Stops {
+  std::function<bool()> asked = {};  ///< true where this process was asked
+  std::function<void()> tell = {};   ///< called where another one was: from then on it is to stop
+};
+
+/// What a job does where one of its ranks is asked to stop: all are told, and end orderly.
 class StopRelay {
  public:
-  /// @param stopping  true where this process was asked; then `stop` is called on all others
-  void share(std::function<bool()> stopping, std::function<void()> stop);
+  /// However long the ranks take for it.
+  void share(Stops stops);
 
-  /// While there is nothing to save: the job ends like that.
-  void end_where(std::function<bool()> stopping, Failure how);
+  /// While there is nothing to save: where they take long, the job ends like that.
+  void end_where(Stops stops, Failure how);
 
-  /// Asks and tells; of one thread.
-  void look(Board& board, Ending& ending);
+  /// Asks and tells; of one thread. @param since_last  seconds since the call before
+  void look(Board& board, Ending& ending, double since_last);
 
  private:
-  std::mutex mutex_;
-  std::function<bool()> stopping_;
-  std::function<void()> stop_;
+  std::mutex mutex_;  ///< over stops_ and end_
+  Stops stops_;
   std::optional<Failure> end_;
-  bool relayed_ = false;
+  bool told_ = false;   ///< by another rank
+  bool asked_ = false;  ///< and the others are told
+  double waited_ = 0;   ///< since then, in seconds
 };
 
 }  // namespace sterna::dist

@@ -33,10 +33,8 @@ void give_bits(recipes::Recipe& recipe, const Session& session, const BitsOf& of
   const std::filesystem::path file = of.folder.path() / eval::kBitsFile;
   const bool known = as_rank_0(world, [&] { return of.resuming && std::filesystem::exists(file); });
   if (!known) {
-    on_rank_0(world, [&] {
-      require_folder(recipe, of.folder, of.resuming);
-      keep_recipe(recipe, of.folder);
-    });
+    if (of.resuming)
+      on_rank_0(world, [&] { require_folder(recipe, of.folder, /*resuming=*/true); });
     const std::string rules = measured(session, of.progress);
     on_rank_0(world, [&] { io::write_atomically(file, rules); });
   }

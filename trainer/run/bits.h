@@ -18,7 +18,7 @@ struct BitsOf {
 /// Every rank calls it and measures its share.
 /// @param session  opened, not loaded
 /// @throws Interrupted  between two blocks, on all ranks
-/// @throws recipes::UserError  where the folder holds a run already, or none to resume
+/// @throws recipes::UserError  where the folder holds a run of another recipe
 void give_bits(recipes::Recipe& recipe, const Session& session, const BitsOf& of);
 
 }  // namespace sterna::run

@@ -15,6 +15,9 @@ std::atomic<bool> g_relayed = false;
 constexpr time_t kSameSignal = 2;  // seconds
 volatile time_t g_noted_at = 0;
 
+volatile std::sig_atomic_t g_in_time = 0;
+constexpr unsigned kToEndOrderly = 5;  // seconds
+
 void note(int signal) {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -24,6 +27,8 @@ void note(int signal) {
     _exit(128 + signal);  // the second one: whoever sends it has waited long enough
   g_signal = signal;
   g_noted_at = now.tv_sec;
+  if (g_in_time != 0)
+    alarm(kToEndOrderly);
 }
 
 constexpr int kSignals[2] = {SIGTERM, SIGINT};
@@ -35,13 +40,18 @@ using Before = struct sigaction[2];
 Before g_before_watch;
 Before g_before_early;
 int g_watches = 0;
-volatile std::sig_atomic_t g_watched = 0;  // since the EarlyStop
+volatile std::sig_atomic_t g_watched = 0;  // since the EarlyStop, and no more
+struct sigaction g_before_alarm {};
+
+void end_early(int) {
+  (void)!write(STDERR_FILENO, kNothingToSave, sizeof kNothingToSave - 1);
+  _exit(kStoppedEarly);
+}
 
 void stop_early(int signal) {
   if (g_watched != 0)
     _exit(128 + signal);
-  (void)!write(STDERR_FILENO, kNothingToSave, sizeof kNothingToSave - 1);
-  _exit(kStoppedEarly);
+  end_early(signal);
 }
 
 void catch_with(void (*handler)(int), Before& before) {
@@ -70,7 +80,6 @@ void put_back(const Before& before) {
 }  // namespace
 
 SignalWatch::SignalWatch() {
-  g_watched = 1;
   if (g_watches++ > 0)
     return;
   g_signal = 0;
@@ -81,6 +90,7 @@ SignalWatch::SignalWatch() {
 SignalWatch::~SignalWatch() {
   if (--g_watches > 0)
     return;
+  g_watched = 1;
   put_back(g_before_watch);
   g_signal = 0;
   g_relayed = false;
@@ -93,6 +103,22 @@ EarlyStop::EarlyStop() {
 
 EarlyStop::~EarlyStop() {
   put_back(g_before_early);
+}
+
+StopInTime::StopInTime() {
+  struct sigaction action {};
+  action.sa_handler = end_early;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGALRM, &action, &g_before_alarm);
+  g_in_time = 1;
+  if (g_signal != 0)
+    alarm(kToEndOrderly);
+}
+
+StopInTime::~StopInTime() {
+  g_in_time = 0;
+  alarm(0);
+  sigaction(SIGALRM, &g_before_alarm, nullptr);
 }
 
 bool SignalWatch::arrived() {

@@ -11,8 +11,9 @@ class Interrupted : public std::runtime_error {
 };
 
 /// While one is alive, the first SIGTERM or SIGINT only sets a flag; a second one ends the process
-/// at once, with exit code 128 + its number (130, 143) as if nobody had caught it. A SIGINT that
-/// the process was told to ignore stays ignored. They may lie in each other, and are of one thread.
+/// at once, with exit code 128 + its number (130, 143) as if nobody had caught it: of another kind,
+/// or at least 2 s later, for a launcher may hand on what has come already. A SIGINT that the
+/// process was told to ignore stays ignored. They may lie in each other, and are of one thread.
 class SignalWatch {
  public:
   SignalWatch();
@@ -38,6 +39,17 @@ class EarlyStop {
   ~EarlyStop();
   EarlyStop(const EarlyStop&) = delete;
   EarlyStop& operator=(const EarlyStop&) = delete;
+};
+
+/// For stages that nobody can interrupt, and that leave nothing to save. While alive, and in a
+/// SignalWatch, a process that is asked to stop has some seconds to end orderly; then it ends as in
+/// an EarlyStop, whatever holds it. Not in another one; of one thread.
+class StopInTime {
+ public:
+  StopInTime();
+  ~StopInTime();
+  StopInTime(const StopInTime&) = delete;
+  StopInTime& operator=(const StopInTime&) = delete;
 };
 
 }  // namespace sterna::run

@@ -71,15 +71,19 @@ bool train_stages(Run& run) {
   }
 }
 
-/// @return  null where a signal came first
+/// @param left  what there is to go on with where a signal comes
+/// @return  null where one came first
 std::unique_ptr<Session> open_unless_stopped(recipes::Recipe& recipe,
                                              const std::shared_ptr<dist::World>& world,
-                                             Progress& progress) {
+                                             Progress& progress,
+                                             const std::string& left) {
+  std::optional<StopInTime> in_time;
+  if (world->size() == 1)  // several have their pulse
+    in_time.emplace();
   try {
     return std::make_unique<Session>(open_session(recipe, world));
   } catch (const Interrupted& signal) {
-    progress.line(std::string(signal.what()) +
-                  " while the text was tokenized: nothing is begun; the same command starts anew");
+    progress.line(std::string(signal.what()) + " while the text was tokenized: " + left);
     return nullptr;
   }
 }
@@ -119,7 +123,8 @@ bool chose_bits(recipes::Recipe& recipe, std::unique_ptr<Session>& session, cons
   }
   std::vector<std::string> remarks = std::move(session->remarks);
   const at::Device device = session->device;
-  session = open_unless_stopped(recipe, world, of.progress);
+  session =
+      open_unless_stopped(recipe, world, of.progress, "the bits are kept; --resume continues");
   if (!session)
     return false;
   session->device = device;
@@ -204,7 +209,7 @@ void require_same_files(const Session& session) {
   require_agreement(*session.world, facts);
 }
 
-/// Says whose run it is that a launcher may go on with.
+/// Says which launch has begun the run: that one may go on with it.
 constexpr const char* kLaunchFile = ".launch";
 
 /// A launcher that starts all ranks anew does not say --resume. What lies in the folder from before
@@ -219,6 +224,13 @@ bool is_resumed(const TrainOptions& options, const fs::path& place, dist::World&
            return fs::exists(place / "recipe.toml") && fs::exists(place / kLaunchFile) &&
                   io::read_text(place / kLaunchFile) == options.launch;
          });
+}
+
+/// For a new run: what comes before the first step can be resumed as well.
+void take(const RunFolder& folder, const recipes::Recipe& recipe, const std::string& launch) {
+  require_folder(recipe, folder, /*resuming=*/false);
+  io::write_atomically(folder.path() / kLaunchFile, launch);
+  keep_recipe(recipe, folder);
 }
 
 /// The stages, from loading the models to the last checkpoint.
@@ -248,7 +260,8 @@ TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
   }
   Progress progress(options.out, options.columns);
   const SignalWatch watch;
-  std::unique_ptr<Session> session = open_unless_stopped(recipe, world, progress);
+  std::unique_ptr<Session> session = open_unless_stopped(
+      recipe, world, progress, "nothing is begun; the same command starts anew");
   if (!session)
     return {/*stopped_early=*/true, {}};
   take_device(recipe, *session, options);
@@ -262,15 +275,12 @@ TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
   if (options.at_folder)
     options.at_folder(folder.path());
   const Audience audience{*world, progress, options};
+  if (!resuming)
+    on_rank_0(*world, [&] { take(folder, recipe, options.launch); });
   if (!chose_bits(recipe, session, {folder, resuming, progress}))
     return {/*stopped_early=*/true, folder.path()};
-  on_rank_0(*world, [&] {
-    require_folder(recipe, folder, resuming);
-    if (!resuming)  // so that what comes before the first step can be resumed as well
-      keep_recipe(recipe, folder);
-    if (!resuming)
-      io::write_atomically(folder.path() / kLaunchFile, options.launch);
-  });
+  if (resuming)  // the bits of each matrix are rules of its recipe
+    on_rank_0(*world, [&] { require_folder(recipe, folder, /*resuming=*/true); });
   if (!taught_ahead(*session, progress))
     return {/*stopped_early=*/true, folder.path()};
   const fs::path last = train_models(recipe, *session, folder, audience, resuming);

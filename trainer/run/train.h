@@ -24,7 +24,7 @@ struct TrainOptions {
   /// A launcher has started all ranks anew, or one of them: resume what this launch began, else
   /// begin. Ranks may differ in it.
   bool restarted = false;
-  std::string launch = {};  ///< what the launcher calls it
+  std::string launch = {};  ///< its name, which no other launch has
   /// Told the run's folder as soon as there is one.
   std::function<void(const std::filesystem::path&)> at_folder = {};
   /// Lines about what the run will need, told when its models are loaded.
