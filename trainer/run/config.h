@@ -265,7 +265,8 @@ struct DistConfig {
       recipes::Range{0.001, 1e6});
     v("reduce_dtype",
       reduce_dtype,
-      "dtype in which gradients travel and are summed",
+      "dtype in which gradients travel; sums on their way (ddp's, NCCL's) are in it as well, those "
+      "of zero1 to zero3 over Gloo in fp32",
       OneOf{"fp32", "bf16"});
     v("timeout",
       timeout,
