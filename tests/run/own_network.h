@@ -27,8 +27,12 @@ class OwnNetwork {
 
   /// Brings the calling process inside. @return false where that fails
   bool enter() const {
-    const int space = open(("/run/netns/" + name_).c_str(), O_RDONLY);
-    return space >= 0 && setns(space, CLONE_NEWNET) == 0;
+    const int space = open(("/run/netns/" + name_).c_str(), O_RDONLY | O_CLOEXEC);
+    if (space < 0)
+      return false;
+    const bool inside = setns(space, CLONE_NEWNET) == 0;
+    close(space);  // an open one keeps the namespace behind its end
+    return inside;
   }
 
   /// Bytes that TCP carried so far: frames without the headers of Ethernet (14), IP (20) and TCP

@@ -50,7 +50,7 @@ class TwoHosts : public RankTraining {
     const std::string name = names_[rank];
     return std::make_unique<Program>(
         arguments("far", more), folder_ / (std::to_string(rank) + ".txt"), [=] {
-          const int space = open(("/run/netns/" + name).c_str(), O_RDONLY);
+          const int space = open(("/run/netns/" + name).c_str(), O_RDONLY | O_CLOEXEC);
           if (setns(space, CLONE_NEWNET) != 0 || unshare(CLONE_NEWUTS) != 0 ||
               sethostname(name.data(), name.size()) != 0)
             _exit(99);
