@@ -93,6 +93,35 @@ TEST_P(Stories, AreLearnedAsOnOneRank) {
 
 INSTANTIATE_TEST_SUITE_P(Matrix, Stories, testing::ValuesIn(spreads()), spread_name);
 
+class StoriesTwice : public testing::TestWithParam<Spread> {};
+
+TEST_P(StoriesTwice, EndInTheSameBits) {
+  STERNA_REQUIRE_DATA("stories260K/hf");
+  STERNA_REQUIRE_DATA("tinystories/tinystories.heldout.txt");
+  static const Text kText = text();
+  const Trained20 once = train(GetParam(), kText);
+  const Trained20 again = train(GetParam(), kText);
+  EXPECT_NE(once.whole.losses.front(), once.whole.losses.back());
+  EXPECT_EQ(again.whole.losses, once.whole.losses);
+  EXPECT_EQ(again.whole.norms, once.whole.norms);
+  EXPECT_EQ(again.ppl, once.ppl);
+  for (Values Whole::*values : {&Whole::gradients, &Whole::masters, &Whole::learned}) {
+    ASSERT_EQ((again.whole.*values).size(), (once.whole.*values).size());
+    for (const auto& [name, wanted] : once.whole.*values)
+      EXPECT_TRUE(at::equal((again.whole.*values).at(name), wanted)) << name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes,
+                         StoriesTwice,
+                         testing::Values(Spread{"ddp", 1, 2},
+                                         Spread{"ddp", 2, 2},
+                                         Spread{"zero2", 2, 2},
+                                         Spread{"ddp", 4, 1},
+                                         Spread{"zero1", 4, 2},
+                                         Spread{"zero3", 4, 2, true}),
+                         spread_name);
+
 class StoriesInBf16 : public testing::TestWithParam<Spread> {};
 
 TEST_P(StoriesInBf16, AreLearnedAsOnOneRank) {
