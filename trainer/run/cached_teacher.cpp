@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <optional>
+#include <random>
 #include <set>
 #include <span>
 
 #include "distill/confidence.h"
 #include "quant/scale.h"
 #include "recipes/paths.h"
+#include "trainer/io/atomic_file.h"
 #include "trainer/io/sha256.h"
 #include "trainer/model/identity.h"
 #include "trainer/model/load_parts.h"
@@ -191,6 +193,41 @@ void require_same_view(dist::World& world, const std::vector<Ask>& asks) {
                           io::sha256_hex(std::as_bytes(std::span(text))).substr(0, 16) + ")"}});
 }
 
+/// A file for the others to look for.
+struct Probe {
+  fs::path path;
+  ~Probe() {
+    std::error_code gone;
+    fs::remove(path, gone);
+  }
+};
+
+/// Hosts whose folders are all empty agree on what is missing, and each would keep its own part.
+void require_one_folder(dist::World& world, const fs::path& folder) {
+  if (world.size() == 1)
+    return;
+  std::optional<Probe> probe;
+  const std::string name = told_together(world, [&]() -> std::string {
+                             if (world.rank() != 0)
+                               return "";
+                             std::random_device random;
+                             const std::string own =
+                                 "seen-" + std::to_string(random()) + std::to_string(random());
+                             probe.emplace(Probe{folder / own});
+                             io::write_atomically(probe->path, "");
+                             return own;
+                           }).front();
+  const std::vector<std::string> blind =
+      told_together(world, [&] { return fs::exists(folder / name) ? "" : folder.string(); });
+  for (size_t rank = 0; rank < blind.size(); ++rank)
+    if (!blind[rank].empty())
+      throw recipes::UserError("teacher.cache_dir: what rank 0 writes into its " + folder.string() +
+                               ", rank " + std::to_string(rank) + " does not find in its " +
+                               blind[rank] +
+                               "; each host would keep a part of what the teacher says. Name a "
+                               "folder that all hosts share");
+}
+
 void require_room(const TeacherCache& cache, double bytes) {
   std::error_code unknown;
   const fs::space_info space = fs::space(cache.folder(), unknown);
@@ -309,6 +346,8 @@ void teach_ahead(Session& session, Progress& progress) {
   std::vector<Ask> asks;
   together(world, [&] { asks = missing_in(*cache, session); });
   require_same_view(world, asks);
+  if (!asks.empty())
+    require_one_folder(world, cache->folder());
   progress.line("teacher cache " + cache->folder().string() + ": " + std::to_string(rows_in(asks)) +
                 " samples are to be made");
   if (world.rank() == 0)

@@ -1,8 +1,10 @@
 #include "trainer/run/rank_checks.h"
 
+#include <map>
 #include <vector>
 
 #include "recipes/user_error.h"
+#include "trainer/run/together.h"
 
 namespace sterna::run {
 namespace {
@@ -93,6 +95,24 @@ std::string ranks_text(const TrainConfig& config, int64_t ranks) {
   if (fitting.size() > 1)
     text += "; " + ranks_named(fitting) + " can share them";
   return text;
+}
+
+void require_same_start(const recipes::Recipe& recipe,
+                        bool resume,
+                        dist::World& world,
+                        const std::string& program) {
+  std::map<std::string, std::string> facts = {{"the program", program}};
+  for (const recipes::Difference& each : recipes::Recipe().diff(recipe))
+    facts[each.key] = each.after;
+  facts["--resume"] = resume ? "given" : "not given";
+  require_agreement(world, facts);
+}
+
+void require_same_files(const Session& session) {
+  std::map<std::string, std::string> facts;
+  for (const auto& [what, hash] : session.hashes)
+    facts["the hash of the " + what] = hash;
+  require_agreement(*session.world, facts);
 }
 
 }  // namespace sterna::run

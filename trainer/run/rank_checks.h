@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "trainer/run/code_version.h"
 #include "trainer/run/session.h"
 
 namespace sterna::run {
@@ -14,5 +15,17 @@ void require_ranks(const Session& session, int64_t ranks);
 /// "16 samples a step (the global batch): on each of 2 ranks 2 micro-batches of 4; 1, 2, 4, 8 or 16
 /// ranks can share them"
 std::string ranks_text(const TrainConfig& config, int64_t ranks);
+
+/// Refuses ranks that were not started alike: they would wait for each other, or train something
+/// else.
+/// @throws recipes::UserError  on every rank, with both values
+void require_same_start(const recipes::Recipe& recipe,
+                        bool resume,
+                        dist::World& world,
+                        const std::string& program = code_version());
+
+/// Refuses ranks that see other files, by the hashes of the session.
+/// @throws recipes::UserError  on every rank, with both values
+void require_same_files(const Session& session);
 
 }  // namespace sterna::run

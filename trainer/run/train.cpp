@@ -5,13 +5,11 @@
 #include "trainer/run/train.h"
 
 #include <algorithm>
-#include <map>
 #include <optional>
 
 #include "recipes/blame.h"
 #include "trainer/io/atomic_file.h"
 #include "trainer/run/bits.h"
-#include "trainer/run/code_version.h"
 #include "trainer/run/load_shares.h"
 #include "trainer/run/rank_checks.h"
 #include "trainer/run/run.h"
@@ -191,22 +189,6 @@ void announce(Run& run, const TrainOptions& options) {
   if (options.estimate)
     for (const std::string& line : options.estimate(session))
       run.progress.line(line);
-}
-
-/// Ranks that were not started alike would wait for each other, or train something else.
-void require_same_start(const recipes::Recipe& recipe, bool resume, dist::World& world) {
-  std::map<std::string, std::string> facts = {{"the program", code_version()}};
-  for (const recipes::Difference& each : recipes::Recipe().diff(recipe))
-    facts[each.key] = each.after;
-  facts["--resume"] = resume ? "given" : "not given";
-  require_agreement(world, facts);
-}
-
-void require_same_files(const Session& session) {
-  std::map<std::string, std::string> facts;
-  for (const auto& [what, hash] : session.hashes)
-    facts["the hash of the " + what] = hash;
-  require_agreement(*session.world, facts);
 }
 
 /// Says which launch has begun the run: that one may go on with it.
