@@ -1,6 +1,8 @@
 // Inputs of blocks in host memory: the same bits, in the right order, in no more room.
 #include "trainer/run/offload.h"
 
+#include <list>
+
 #include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 
@@ -22,7 +24,9 @@ tests::TinyModel five_blocks() {
 /// before; notes the order, and how many of the tensors that it saw on the device are alive.
 class LateCopier final : public Copier {
  public:
-  explicit LateCopier(std::vector<std::string>& events) : events_(events) {}
+  /// @param most  of them that may be
+  explicit LateCopier(std::vector<std::string>& events, int64_t most = 2)
+      : events_(events), most_(most) {}
 
   void start(const Tensor& to, const Tensor& from) override {
     EXPECT_FALSE(waiting_.first.defined()) << "one copy at a time";
@@ -34,7 +38,7 @@ class LateCopier final : public Copier {
     events_.emplace_back(out ? "out" : "in");
     seen_.emplace_back((out ? from : to).storage().getWeakStorageImpl());
     waiting_ = {to, from};
-    EXPECT_LE(alive(), 2) << "inputs on the device";
+    EXPECT_LE(alive(), most_) << "inputs on the device";
   }
 
   void finish() override {
@@ -55,6 +59,7 @@ class LateCopier final : public Copier {
   }
 
   std::vector<std::string>& events_;
+  int64_t most_;
   std::set<void*> host_;
   std::vector<c10::weak_intrusive_ptr<c10::StorageImpl>> seen_;
   std::pair<Tensor, Tensor> waiting_;
@@ -162,6 +167,9 @@ TEST_F(OffloadedTape, MustRunBlocksAgain) {
   EXPECT_THROW(empty.take(0), c10::Error);
 }
 
+/// What `kd.hidden` compares lives on beside the inputs.
+constexpr int64_t kAnyNumber = 1 << 20;
+
 /// Every tensor and loss of a run.
 struct Bits {
   std::vector<double> losses;
@@ -174,6 +182,11 @@ Bits bits_of(const std::filesystem::path& folder, Spread spread, bool offloads, 
   Meeting meeting(spread.ranks);
   std::mutex mutex;
   Bits bits;
+  std::list<std::vector<std::string>> events;  // of each rank
+  spread.copier = [&] {
+    const std::scoped_lock lock(mutex);
+    return std::make_unique<LateCopier>(events.emplace_back(), kAnyNumber);
+  };
   on_ranks(meeting, [&](MeetingWorld& world) {
     SpreadRank rank(folder, world, spread, ternary_in_blocks, kd);
     std::vector<double> losses;
@@ -184,7 +197,15 @@ Bits bits_of(const std::filesystem::path& folder, Spread spread, bool offloads, 
     for (const Slot& slot : rank.student->slots())
       put_rows(bits.masters, slot.name, slot.master, slot);
   });
+  EXPECT_EQ(std::ssize(events), offloads ? spread.ranks : 0);
+  for (const auto& each : events)
+    EXPECT_EQ(std::ssize(each), 3 * spread.accumulate * (2 * kBlocks - 1)) << "copies of 3 steps";
   return bits;
+}
+
+Spread in_bf16(Spread spread) {
+  spread.dtype = at::kBFloat16;
+  return spread;
 }
 
 class OffloadedRuns : public testing::TestWithParam<Spread> {};
@@ -207,7 +228,8 @@ INSTANTIATE_TEST_SUITE_P(Ranks,
                          OffloadedRuns,
                          testing::Values(Spread{"ddp", 1, 2},
                                          Spread{"ddp", 2, 2},
-                                         Spread{"zero3", 2, 2, true}),
+                                         Spread{"zero3", 2, 2, true},
+                                         in_bf16({"zero2", 2, 2})),
                          spread_name);
 
 }  // namespace

@@ -40,6 +40,7 @@ struct Spread {
   bool offloads = false;              ///< inputs of blocks, with recompute
   at::ScalarType dtype = at::kFloat;  ///< in which the student computes
   Places places{};
+  std::function<std::unique_ptr<Copier>()> copier{};  ///< for offloads; null: that of the device
 
   DistConfig dist() const {
     DistConfig config;
@@ -100,7 +101,8 @@ struct SpreadRank {
                                             nullptr,
                                             nullptr,
                                             sharing.get(),
-                                            s.offloads},
+                                            s.offloads,
+                                            s.copier},
                                   config);
   }
 

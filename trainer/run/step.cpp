@@ -62,6 +62,12 @@ std::vector<double> means(const Tensor& sums, const distill::Counts& totals) {
   return result;
 }
 
+std::unique_ptr<Offload> offload_of(const StepParts& parts) {
+  if (!parts.offloads)
+    return nullptr;
+  return std::make_unique<Offload>(parts.copier ? parts.copier() : nullptr);
+}
+
 }  // namespace
 
 Step::Step(const StepParts& parts, const TrainConfig& config)
@@ -71,8 +77,7 @@ Step::Step(const StepParts& parts, const TrainConfig& config)
                        ? nullptr
                        : std::make_unique<Sharing>(parts.student, parts.world, DistConfig())),
       sharing_(parts.sharing != nullptr ? *parts.sharing : *own_sharing_),
-      tape_(
-          parts.student, config.recompute, parts.offloads ? std::make_unique<Offload>() : nullptr),
+      tape_(parts.student, config.recompute, offload_of(parts)),
       act_ranges_(parts.student.decoder()) {}
 
 /// What the teacher stood in for has no gradient: neither decay nor old moments may move it.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,7 @@ struct StepParts {
   Ranges* ranges = nullptr;               ///< null where no range is part of the loss
   Sharing* sharing = nullptr;             ///< null: the step makes one that shards nothing
   bool offloads = false;  ///< inputs of blocks wait in host memory; train.recompute only
+  std::function<std::unique_ptr<Copier>()> copier{};  ///< for these; null: that of the device
 };
 
 /// Samples of one step that one rank computes.
