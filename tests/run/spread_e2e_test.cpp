@@ -77,13 +77,17 @@ TEST_F(SpreadStages, SigtermWhileASharedTeacherSpeaksStopsAllAndTheRestIsMadeByO
   std::vector<std::string> sharded = more;
   sharded.push_back("dist.teacher=sharded");
   Program program(of_ranks(2, "stopped", sharded), folder_ / "output.txt");
+  const auto ranks = processes(3);  // before, so that nothing is to be done behind the line
   ASSERT_TRUE(program.says("samples are to be made")) << program.output();
-  kill(processes(3).at(1), SIGTERM);
+  kill(ranks.at(1), SIGTERM);
   EXPECT_EQ(program.wait(), 3) << program.output();
-  EXPECT_EQ(count(program.output(), "--resume continues"), 1) << program.output();
+  EXPECT_EQ(count(program.output(), "what the teacher has said is kept; --resume continues"), 1)
+      << program.output();
   std::vector<std::string> less = more;
   less.back() = "--resume";
   EXPECT_EQ(train("stopped", less), 0) << output_;
+  EXPECT_EQ(count(output_, " samples are to be made"), 1) << output_;
+  EXPECT_EQ(count(output_, ": 0 samples are to be made"), 0) << output_;
 }
 
 TEST_F(SpreadStages, ALargeTextIsTokenizedByAllIntoTheFileOfOne) {
