@@ -63,7 +63,8 @@ void expect_both(const std::vector<std::string>& errors, const std::string& diff
 
 TEST(RankChecks, RefuseAnotherProgramRecipeOrWishToResume) {
   const auto start = [](dist::World& world, const char* steps, bool resume, const char* program) {
-    const auto recipe = recipes::Recipe::parse(std::string("[train]\nsteps = ") + steps, "test");
+    auto recipe = recipes::Recipe::parse(std::string("[train]\nsteps = ") + steps, "test");
+    recipe.section("train").read<TrainConfig>();
     require_same_start(recipe, resume, world, program);
   };
   expect_both(refused_by_three([&](dist::World& world, bool other) {
