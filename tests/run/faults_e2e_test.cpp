@@ -257,6 +257,39 @@ TEST_F(Stuck, ARankThatFindsNoStoreAndIsAskedToStopEndsWithThree) {
   expect_stopped(program);
 }
 
+TEST_F(Stuck, BitsThatAreMeasuredAreNotMeasuredAgainByRanksThatBeginAnew) {
+  write_text_file(folder_ / "budget.txt", tiny_text(3000));
+  std::vector<std::string> words =
+      of_ranks(2,
+               "bits",
+               {"quant.weight={ name = 'affine_learned', bits = 2, group = 16 }",
+                "quant.budget_bits=4",
+                "quant.budget_text=" + (folder_ / "budget.txt").string(),
+                "quant.budget_tokens=2048",
+                "train.steps=2",
+                kPatient});
+  words.insert(words.end(), {"--max-restarts", "1"});
+  Program program(words, folder_ / "output.txt");
+  ASSERT_TRUE(program.says("sensitivity of block 1")) << program.output();
+  take_the_text_away();  // the session that is opened with the bits waits for it
+  const auto measured = [&] {
+    return text_of(run_folder("bits") / "recipe.toml").find("layers.1.mlp.down_proj") !=
+           std::string::npos;
+  };
+  ASSERT_TRUE(comes(measured)) << program.output();
+  const auto found = processes(3);
+  ASSERT_EQ(found.size(), 3u) << program.output();
+  program.signal(SIGSTOP);  // so that it begins anew when the text is back
+  kill(found.at(0), SIGKILL);
+  kill(found.at(1), SIGKILL);
+  give_it_back();
+  program.signal(SIGCONT);
+  ASSERT_TRUE(comes([&] { return !program.lives(); })) << "still there\n" << program.output();
+  EXPECT_EQ(program.wait(), 0) << program.output();
+  EXPECT_EQ(count(program.output(), "restart 1 of 1"), 1) << program.output();
+  EXPECT_EQ(count(program.output(), "assigned: "), 1) << program.output();
+}
+
 TEST_F(Stuck, ARankThatHangsInAStageOfItsOwnEndsTheJob) {
   take_the_text_away();
   EXPECT_EQ(train_ranks(2, "stuck", {kShort}), 70) << output_;

@@ -39,8 +39,10 @@ void give_bits(recipes::Recipe& recipe, const Session& session, const BitsOf& of
     on_rank_0(world, [&] { io::write_atomically(file, rules); });
   }
   eval::add_rules(recipe, io::read_text(file), file.string());
-  if (!known)
-    on_rank_0(world, [&] { keep_recipe(recipe, of.folder); });
+  if (known)
+    return;
+  read_all_sections(recipe);  // it is kept as far as it was read
+  on_rank_0(world, [&] { keep_recipe(recipe, of.folder); });
 }
 
 }  // namespace sterna::run

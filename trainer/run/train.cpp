@@ -261,8 +261,9 @@ TrainEnd train(recipes::Recipe& recipe, const TrainOptions& options) {
     on_rank_0(*world, [&] { take(folder, recipe, options.launch); });
   if (!chose_bits(recipe, session, {folder, resuming, progress}))
     return {/*stopped_early=*/true, folder.path()};
-  if (resuming)  // the bits of each matrix are rules of its recipe
-    on_rank_0(*world, [&] { require_folder(recipe, folder, /*resuming=*/true); });
+  on_rank_0(*world, [&] {  // again: the bits of each matrix are rules of the recipe
+    resuming ? require_folder(recipe, folder, /*resuming=*/true) : keep_recipe(recipe, folder);
+  });
   if (!taught_ahead(*session, progress))
     return {/*stopped_early=*/true, folder.path()};
   const fs::path last = train_models(recipe, *session, folder, audience, resuming);
