@@ -93,7 +93,8 @@ int run_plan(const Invocation& typed, Streams streams) {
   recipes::Recipe recipe = open_recipe(with_machine(typed));
   const run::Session session = run::open_shapes(recipe);
   const plan::Machine machine = plan::read_machine(recipe.section("machine"));
-  const plan::Workload work = plan::workload_of(session);
+  plan::Workload work = plan::workload_of(session);
+  work.settings.train.device = machine.like == "cpu" ? "cpu" : "cuda";
   if (work.settings.train.steps == 0)
     recipe.section("train").fail("steps",
                                  "the end-to-end stage is what is planned, and it has no steps");

@@ -207,23 +207,22 @@ void require_one_folder(dist::World& world, const fs::path& folder) {
   if (world.size() == 1)
     return;
   std::optional<Probe> probe;
-  const std::string name = told_together(world, [&]() -> std::string {
-                             if (world.rank() != 0)
-                               return "";
-                             std::random_device random;
-                             const std::string own =
-                                 "seen-" + std::to_string(random()) + std::to_string(random());
-                             probe.emplace(Probe{folder / own});
-                             io::write_atomically(probe->path, "");
-                             return own;
-                           }).front();
-  const std::vector<std::string> blind =
-      told_together(world, [&] { return fs::exists(folder / name) ? "" : folder.string(); });
+  const fs::path seen = told_together(world, [&]() -> std::string {
+                          if (world.rank() != 0)
+                            return "";
+                          std::random_device random;
+                          probe.emplace(Probe{folder / ("seen-" + std::to_string(random()) +
+                                                        std::to_string(random()))});
+                          io::write_atomically(probe->path, "");
+                          return probe->path;
+                        }).front();
+  const std::vector<std::string> blind = told_together(
+      world, [&] { return fs::exists(folder / seen.filename()) ? "" : folder.string(); });
   for (size_t rank = 0; rank < blind.size(); ++rank)
     if (!blind[rank].empty())
-      throw recipes::UserError("teacher.cache_dir: what rank 0 writes into its " + folder.string() +
-                               ", rank " + std::to_string(rank) + " does not find in its " +
-                               blind[rank] +
+      throw recipes::UserError("teacher.cache_dir: what rank 0 writes into its " +
+                               seen.parent_path().string() + ", rank " + std::to_string(rank) +
+                               " does not find in its " + blind[rank] +
                                "; each host would keep a part of what the teacher says. Name a "
                                "folder that all hosts share");
 }
