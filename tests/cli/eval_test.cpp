@@ -9,8 +9,6 @@
 namespace sterna::cli {
 namespace {
 
-using nlohmann::json;
-
 class Eval : public tests::Verbs {
  protected:
   void SetUp() override {
@@ -19,24 +17,25 @@ class Eval : public tests::Verbs {
   }
 
   /// The lines of the file that `sterna eval --json` wrote.
-  std::vector<json> eval(const std::string& text, const std::vector<std::string>& more = {}) {
+  std::vector<nlohmann::json> eval(const std::string& text,
+                                   const std::vector<std::string>& more = {}) {
     std::vector<std::string> all = {
         "eval", path("model"), "eval.text=" + text, "eval.window=16", "--json", path("r.json")};
     all.insert(all.end(), more.begin(), more.end());
     EXPECT_EQ(sterna(all), kDone) << err_;
-    std::vector<json> objects;
+    std::vector<nlohmann::json> objects;
     std::ifstream lines(folder_ / "r.json");
     for (std::string line; std::getline(lines, line);)
-      objects.push_back(json::parse(line));
+      objects.push_back(nlohmann::json::parse(line));
     return objects;
   }
 
-  json one(const std::string& text, const std::vector<std::string>& more = {}) {
+  nlohmann::json one(const std::string& text, const std::vector<std::string>& more = {}) {
     std::vector<std::string> all = {
         "eval", path("model"), "eval.text=" + text, "eval.window=16", "--json", path("r.json")};
     all.insert(all.end(), more.begin(), more.end());
     EXPECT_EQ(sterna(all), kDone) << err_;
-    return json::parse(tests::read_file(folder_ / "r.json"));
+    return nlohmann::json::parse(tests::read_file(folder_ / "r.json"));
   }
 };
 
@@ -45,9 +44,9 @@ TEST_F(Eval, EachTextIsEvaluatedApartWithALineOfJsonForEach) {
   ASSERT_EQ(both.size(), 2u);
   EXPECT_HAS(out_, "text.txt: perplexity ");
   EXPECT_HAS(out_, "\nother.txt: perplexity ");
-  for (const json& each : both) {
+  for (const nlohmann::json& each : both) {
     EXPECT_EQ(each.at("format"), 1);
-    const json alone = one(path(each.at("text")));
+    const nlohmann::json alone = one(path(each.at("text")));
     for (const char* key : {"text", "ppl", "tokens", "predicted_tokens"})
       EXPECT_EQ(each.at(key), alone.at(key)) << key;
   }
@@ -56,10 +55,11 @@ TEST_F(Eval, EachTextIsEvaluatedApartWithALineOfJsonForEach) {
 }
 
 TEST_F(Eval, JsonSaysByWhichRuleItWasScored) {
-  const json plain = one(path("text.txt"));
+  const nlohmann::json plain = one(path("text.txt"));
   EXPECT_EQ(plain.at("score"), "all");
   EXPECT_EQ(plain.at("overlap_target"), false);
-  const json other = one(path("text.txt"), {"eval.score=half", "eval.overlap_target=true"});
+  const nlohmann::json other =
+      one(path("text.txt"), {"eval.score=half", "eval.overlap_target=true"});
   EXPECT_EQ(other.at("score"), "half");
   EXPECT_EQ(other.at("overlap_target"), true);
 }
@@ -76,13 +76,13 @@ TEST_F(Eval, JsonHoldsTheFieldsThatScriptsReadWithAReferenceAndWithout) {
                                            "bos",
                                            "dtype",
                                            "seconds"};
-  const json alone = one(path("text.txt"));
+  const nlohmann::json alone = one(path("text.txt"));
   for (const std::string& key : always)
     EXPECT_TRUE(alone.contains(key)) << key;
   for (const char* key : {"kld", "same_top", "ppl_ratio"})
     EXPECT_FALSE(alone.contains(key)) << key;
   tests::write_tiny_model(folder_ / "other", {.seed = 8});
-  const json compared = one(path("text.txt"), {"eval.reference=" + path("other")});
+  const nlohmann::json compared = one(path("text.txt"), {"eval.reference=" + path("other")});
   for (const std::string& key : always)
     EXPECT_TRUE(compared.contains(key)) << key;
   for (const char* key : {"mean", "median", "p95", "p99", "p999", "max"})
@@ -141,8 +141,9 @@ TEST_F(Eval, MistakesShowBeforeWeightsAreRead) {
 
 TEST_F(Eval, AReferenceWhoseIdsMeanOtherTokensIsRefused) {
   tests::write_tiny_model(folder_ / "renamed");
-  json tokenizer = json::parse(tests::read_file(folder_ / "renamed/tokenizer.json"));
-  json& vocab = tokenizer.at("model").at("vocab");
+  nlohmann::json tokenizer =
+      nlohmann::json::parse(tests::read_file(folder_ / "renamed/tokenizer.json"));
+  nlohmann::json& vocab = tokenizer.at("model").at("vocab");
   std::swap(vocab.at("x"), vocab.at("y"));
   tests::write_file(folder_ / "renamed/tokenizer.json", tokenizer.dump());
   const auto eval = [&] {

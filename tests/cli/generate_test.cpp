@@ -8,7 +8,6 @@ namespace sterna::cli {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 
 /// Counts how often what was written is pushed out.
 class Pieces : public std::stringbuf {
@@ -33,12 +32,12 @@ class Generate : public tests::Verbs {
     const fs::path model = folder_ / "golden";
     fs::copy(tests::source_dir() / "tests/golden/tiny_llama", model);
     tests::write_byte_tokenizer(model);
-    json tokenizer = json::parse(tests::read_file(model / "tokenizer.json"));
-    json vocab;
+    nlohmann::json tokenizer = nlohmann::json::parse(tests::read_file(model / "tokenizer.json"));
+    nlohmann::json vocab;
     for (int i = 0; i < 64; ++i)
       vocab[tests::byte_character(32 + i)] = i;
     tokenizer["model"]["vocab"] = vocab;
-    tokenizer["added_tokens"] = json::array();
+    tokenizer["added_tokens"] = nlohmann::json::array();
     tests::write_file(model / "tokenizer.json", tokenizer.dump());
     fs::remove(model / "tokenizer_config.json");
   }
@@ -84,7 +83,7 @@ TEST_F(Generate, TheSameSeedGivesTheSameTextAndAnotherAnotherOne) {
 TEST_F(Generate, ChatPutsThePromptIntoTheCheckpointsTemplate) {
   const auto chat_template = [&](const std::string& text) {
     tests::write_file(folder_ / "golden/tokenizer_config.json",
-                      json({{"chat_template", text}}).dump());
+                      nlohmann::json({{"chat_template", text}}).dump());
   };
   const auto answer = [&](const std::string& prompt, bool chat) {
     std::vector<std::string> all = {

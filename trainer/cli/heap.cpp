@@ -2,6 +2,10 @@
 
 #include <malloc.h>
 
+#include <c10/core/CPUAllocator.h>
+
+#include "trainer/cli/block_cache.h"
+
 namespace sterna::cli {
 
 void keep_freed_memory() {
@@ -14,6 +18,8 @@ void keep_freed_memory() {
 }
 
 void return_large_blocks() {
+  static auto& cache = *new BlockCache(*c10::GetDefaultCPUAllocator());  // outlives tensors
+  c10::SetAllocator(c10::kCPU, &cache);
 #ifdef __GLIBC__
   constexpr int kMostMappings = 1 << 16;  // glibc's own
   constexpr int kLarge = 256 << 10;

@@ -8,9 +8,9 @@ namespace sterna::cli {
 /// Called once, before any thread starts; does nothing where malloc is not glibc's.
 void keep_freed_memory();
 
-/// Takes that back for what is large: it goes back to the system as it is freed, and the heap does
-/// not grow ahead. Ranks that share a model out fill and free buffers of many sizes, between which
-/// it would keep holes (docs/planning.md).
+/// Takes that back for what is large: it goes back to the system, or to the next tensor of its size
+/// (block_cache.h), as it is freed, and the heap does not grow ahead. Ranks that share a model out
+/// fill and free buffers of many sizes, between which it would keep holes (docs/planning.md).
 void return_large_blocks();
 
 }  // namespace sterna::cli
