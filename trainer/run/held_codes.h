@@ -3,7 +3,7 @@
 #include <utility>
 #include <vector>
 
-#include "trainer/run/student.h"
+#include "trainer/run/slot.h"
 
 namespace sterna::run {
 
