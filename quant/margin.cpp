@@ -31,11 +31,11 @@ class Margin final : public RangeLoss {
   void init(const Tensor& w) override { margin_.fill_(w.abs().max() * config_.start); }
 
   Result run(const Tensor& w) const override {
-    const Tensor margin = margin_.abs();
+    const auto margin = margin_.abs().item<double>();
     const Tensor beyond = (w.abs() - margin).clamp_min_(0);
     const Tensor outside = beyond > 0;
     const double share = config_.reduce == "mean" ? 1 / static_cast<double>(w.numel()) : 1.0;
-    const double loss = margin.item<double>() + share * beyond.sum(at::kDouble).item<double>();
+    const double loss = margin + share * beyond.sum(at::kDouble).item<double>();
     const double count = share * static_cast<double>(outside.sum().item<int64_t>());
     return {loss, w.sign().mul_(outside).mul_(share), {margin_.sign() * (1 - count)}};
   }

@@ -23,7 +23,8 @@ class RangeLoss {
     std::vector<Tensor> params;  ///< fp32, in the order and shapes of parameters()
   };
 
-  /// @param w  fp32 [N, K], contiguous, at least one weight
+  /// @param w  fp32 [N, K], contiguous, at least one weight; the gradient lies where it does, while
+  ///           parameters stay in host memory
   virtual Result run(const Tensor& w) const = 0;
 
   /// Trainable tensors, fp32 [1], shared and not copied; a checkpoint holds them as

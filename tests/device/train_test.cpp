@@ -166,7 +166,9 @@ TEST_P(DeviceRun, GivesTheLossesOfTheCpuWhateverIsTrained) {
       {"quant.weight=\"lsq\"", "train.freeze=[]", "kd.loss=\"gt\""},
       {"model.dtype=\"bf16\"", "kd.loss=\"gt\""},
       {"teacher.quant.weight={ name = \"minmax_sym\", bits = 4, group = 32 }"},
-      {"kd.range=[{ match = \"*\", loss = { name = \"l_inf\" } }]"}};
+      {"kd.range=[{ match = \"*.q_proj\", loss = \"margin\" },"
+       " { match = \"*.k_proj\", loss = \"soft_min_max\" },"
+       " { match = \"*\", loss = { name = \"l_inf\" } }]"}};
   for (size_t i = 0; i < kinds.size(); ++i) {
     SCOPED_TRACE(kinds[i].front());
     Keys keys = kinds[i];

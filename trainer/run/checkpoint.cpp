@@ -41,7 +41,7 @@ Named scales_in_use(Student& student) {
   for (const Slot& slot : student.slots()) {
     if (!slot.quantizer || holds_none(slot))
       continue;
-    const quant::Encoded encoded = slot.quantizer->encode(slot.master.cpu());
+    const quant::Encoded encoded = slot.quantizer->encode(host_master(slot));
     result.emplace(model::quantizer_tensor(slot.name, model::kScalesInUse), encoded.scales);
     if (encoded.scales_below.defined())
       result.emplace(model::quantizer_tensor(slot.name, model::kScalesBelowInUse),
@@ -191,7 +191,7 @@ void restore_checkpoint(const fs::path& checkpoint,
   const model::StoredQuantizers stored(tensors);
   for (Slot& slot : student.slots()) {
     if (slot.quantizer && !holds_none(slot))
-      stored.restore(*slot.quantizer, slot.name, slot.master.cpu(), slot.rows.begin);
+      stored.restore(*slot.quantizer, slot.name, host_master(slot), slot.rows.begin);
     slot.stale = true;
   }
   if (!model::act_state(student.decoder()).empty())

@@ -40,8 +40,9 @@ void take_rows(const Slot& slot,
 
 void cut_slot(Slot& slot, std::unique_ptr<quant::Quantizer> fresh) {
   slot.master = rows_of(slot, slot.master).clone();
+  slot.below = {};
   if (slot.quantizer && !slot.rows.whole()) {
-    fresh->allocate(slot.master.cpu());
+    fresh->allocate(at::empty(slot.master.sizes()));
     if (!slot.absent()) {
       take_rows(slot, slot.quantizer->parameters(), fresh->parameters());
       take_rows(slot, slot.quantizer->buffers(), fresh->buffers());

@@ -24,7 +24,7 @@ void drop_grad(const std::vector<Slot*>& slots) {
 void advance(const std::vector<Slot*>& slots, const quant::Progress& at) {
   for (Slot* slot : slots)
     if (slot->soft != nullptr && !slot->absent())
-      slot->soft->advance(slot->master.cpu(), at);
+      slot->soft->advance(host_master(*slot), at);
 }
 
 namespace {
@@ -37,7 +37,7 @@ quant::Gradients pass_back(Slot& slot, const quant::Progress& at) {
   if (slot.held) {
     back.params.push_back(scale_gradient(slot));
   } else if (slot.quantizer) {
-    const Tensor w = slot.master.cpu();
+    const Tensor w = host_master(slot);
     const Tensor gwq = grad.cpu();
     back = slot.soft != nullptr ? slot.soft->soft_backward(w, gwq, at)
                                 : slot.quantizer->backward(w, gwq);

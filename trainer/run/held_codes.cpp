@@ -11,24 +11,24 @@ void hold_codes(Slot& slot) {
   TORCH_CHECK(slot.quantizer->parameters().front().name == kScale,
               slot.name,
               ": a quantizer whose first parameter is no scale");
-  slot.held = slot.quantizer->encode(slot.master.cpu());
-  fill(slot.master, [&](Tensor& values) { quant::decode_into(*slot.held, values); });
+  slot.held = slot.quantizer->encode(host_master(slot));
+  slot.below.fill(slot.master, [&](Tensor& values) { quant::decode_into(*slot.held, values); });
 }
 
 quant::Encoded held_now(const Slot& slot) {
   quant::Encoded encoded = *slot.held;
-  encoded.scales = slot.quantizer->encode(slot.master.cpu()).scales;
+  encoded.scales = slot.quantizer->encode(host_master(slot)).scales;
   return encoded;
 }
 
 void follow_scales(Slot& slot) {
   slot.held = held_now(slot);
-  fill(slot.master, [&](Tensor& values) { quant::decode_into(*slot.held, values); });
+  slot.below.fill(slot.master, [&](Tensor& values) { quant::decode_into(*slot.held, values); });
 }
 
 Tensor scale_gradient(const Slot& slot) {
   const Tensor scale = slot.quantizer->parameters().front().tensor;
-  const Tensor each = (gradient_of(slot).cpu() * slot.master.cpu())
+  const Tensor each = (gradient_of(slot).cpu() * host_master(slot))
                           .view({scale.size(0), scale.size(1), -1})
                           .sum(-1);
   return each.div_(slot.held->scales);

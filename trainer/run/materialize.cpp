@@ -13,7 +13,7 @@ Tensor& target(Slot& slot) {
 void materialize_one(Slot& slot) {
   const at::NoGradGuard no_grad;
   if (slot.quantizer && !slot.held && !slot.absent()) {
-    const quant::Encoded encoded = slot.quantizer->encode(slot.master.cpu());
+    const quant::Encoded encoded = slot.quantizer->encode(host_master(slot));
     fill(target(slot), [&](Tensor& values) { quant::decode_into(encoded, values); });
   } else {
     write_master(slot);
@@ -23,6 +23,10 @@ void materialize_one(Slot& slot) {
 }
 
 }  // namespace
+
+Tensor host_master(const Slot& slot) {
+  return slot.trained() ? slot.below.of(slot.master) : slot.master.cpu();
+}
 
 void write_master(Slot& slot) {
   if (slot.master.is_cpu())
@@ -50,7 +54,7 @@ std::vector<Slot*> materialize_for_step(const std::vector<Slot*>& slots,
     // A frozen weight has nothing to become used to.
     quant::SoftQuantizer* soft = slot->trains_master ? quant::soft(slot->quantizer.get()) : nullptr;
     const bool here = soft != nullptr && !slot->absent();
-    const Tensor value = here ? soft->soft_value(slot->master.cpu(), at) : Tensor();
+    const Tensor value = here ? soft->soft_value(host_master(*slot), at) : Tensor();
     if (value.defined()) {
       fill(target(*slot), [&](Tensor& values) { values.copy_(value); });
       slot->stale = false;

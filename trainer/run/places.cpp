@@ -18,6 +18,27 @@ void fill(const Tensor& target, const std::function<void(Tensor&)>& write) {
     Tensor(target).copy_(values, /*non_blocking=*/true);
 }
 
+Tensor HostCopy::of(const Tensor& tensor) {
+  if (tensor.is_cpu())
+    return tensor;
+  const bool old = !copy_.defined() || version_ != tensor._version();
+  if (!copy_.defined())
+    copy_ = host_like(tensor);
+  if (old)
+    copy_.copy_(tensor);
+  version_ = tensor._version();
+  return copy_;
+}
+
+void HostCopy::fill(const Tensor& tensor, const std::function<void(Tensor&)>& write) {
+  run::fill(tensor, [&](Tensor& values) {
+    write(values);
+    if (!tensor.is_cpu())
+      copy_ = values;
+  });
+  version_ = tensor._version();
+}
+
 void Downloads::begin(const Tensor& to, const Tensor& from) {
   if (from.is_cpu()) {
     Tensor(to).copy_(from);

@@ -27,6 +27,21 @@ void fill(const Tensor& target, const std::function<void(Tensor&)>& write);
 /// Host memory of a tensor's shape: what lies on a GPU travels there and back beside its work.
 Tensor host_like(const Tensor& tensor);
 
+/// A tensor of a device as host memory has it: comes down where it is asked for and operations have
+/// written to the tensor since.
+class HostCopy {
+ public:
+  /// @param tensor  the same one each time; in host memory it is given back itself
+  Tensor of(const Tensor& tensor);
+
+  /// As run::fill(); what was written need not come down.
+  void fill(const Tensor& tensor, const std::function<void(Tensor&)>& write);
+
+ private:
+  Tensor copy_;
+  uint32_t version_ = 0;  ///< of the tensor, when both were the same
+};
+
 /// Copies from a device into host memory, beside what the device computes.
 class Downloads {
  public:

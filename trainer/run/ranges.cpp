@@ -98,9 +98,9 @@ double Ranges::add(std::vector<Trained>& trained) {
     auto& [weight, loss] = found->second;
     const bool absent = t.value.numel() == 0;
     const quant::RangeLoss::Result result =
-        absent ? quant::RangeLoss::Result() : loss->run(t.value.cpu());
+        absent ? quant::RangeLoss::Result() : loss->run(t.value);
     if (!absent)
-      Tensor(t.grad).add_(result.w.to(t.grad.device()), weight);
+      Tensor(t.grad).add_(result.w, weight);
     sum += weight * result.loss;
     const std::vector<quant::NamedTensor> parameters = loss->parameters();
     for (size_t i = 0; i < parameters.size(); ++i)

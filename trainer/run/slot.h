@@ -24,6 +24,7 @@ struct Slot {
   Tensor* value = nullptr;  ///< what the model computes with
   Tensor* grad = nullptr;   ///< fp32, added to by backward; undefined where nothing is trained
   Tensor master;            ///< fp32, where Places::state says
+  mutable HostCopy below;   ///< of the master, for its quantizer: see host_master()
   Tensor own_value;         ///< the own rows of `value`; undefined: all of it
   /// fp32: the gradient of the own rows, summed over ranks, where the masters lie; undefined:
   /// `grad`
@@ -49,6 +50,10 @@ inline const Tensor& gradient_of(const Slot& slot) {
 }
 
 // ---- materialize.cpp
+
+/// The master in host memory, where quantizers compute. Of what is trained a copy is kept, so that
+/// it comes down once however often a step looks at it.
+Tensor host_master(const Slot& slot);
 
 /// The compute weight becomes the master, rounded to its dtype.
 void write_master(Slot& slot);

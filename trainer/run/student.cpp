@@ -94,16 +94,16 @@ void Student::replace_quantizers(const QuantizerOf& quantizer_of,
     Slot& slot = *find(parameter.name);
     give_quantizer(slot, quantizer_of(parameter));
     if (slot.quantizer && slot.absent())
-      slot.quantizer->allocate(slot.master.cpu());
+      slot.quantizer->allocate(host_master(slot));
     else if (init && slot.quantizer)
-      slot.quantizer->init(slot.master.cpu());
+      slot.quantizer->init(host_master(slot));
   }
 }
 
 void Student::init_quantizers() {
   for (Slot& slot : slots_) {
     if (slot.quantizer && !slot.absent()) {
-      slot.quantizer->init(slot.master.cpu());
+      slot.quantizer->init(host_master(slot));
       slot.stale = true;
     }
   }
@@ -178,7 +178,7 @@ double Student::bits_per_weight() const {
     if (!slot.quantizer || slot.absent())
       continue;
     const auto count = static_cast<double>(slot.master.numel());
-    sum[0] += count * quant::bits_per_weight(slot.quantizer->encode(slot.master.cpu()));
+    sum[0] += count * quant::bits_per_weight(slot.quantizer->encode(host_master(slot)));
     sum[1] += count;
   }
   if (shards_)

@@ -102,8 +102,10 @@ void take_device(recipes::Recipe& recipe, Session& session, const TrainOptions& 
         "moments are in host memory anyway");
   if (!session.device.is_cpu() && !offloads && !session.plan.empty())
     session.remarks.emplace_back(
-        "quantizers compute in host memory: each matrix travels there and back once a step; with "
-        "memory.offload=optimizer masters and moments stay there");
+        "quantizers compute in host memory: each step brings every quantized matrix and its "
+        "gradient "
+        "down once, and what becomes of them up; with memory.offload=optimizer masters and moments "
+        "stay there");
 }
 
 /// Measures which bits the recipe's budget buys, unless that was done, and opens the session anew.
