@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "trainer/run/places.h"
+#include "trainer/run/copier.h"
 
 namespace sterna::tests {
 namespace {
@@ -55,13 +55,13 @@ TEST_F(FarDevice, CountsWhatItHoldsAndWhatCrossesItsBorder) {
   EXPECT_EQ(after.waits - before.waits, 1);
 }
 
-TEST_F(FarDevice, DownloadsAreThereOnlyWhenSomebodyHasWaited) {
-  run::Downloads downloads;
+TEST_F(FarDevice, CopiesBesideAreThereOnlyWhenSomebodyHasWaited) {
+  const auto copier = run::make_copier(far_device());
   const Tensor there = at::ones({5}).to(far_device());
   const Tensor here = at::zeros({5});
-  downloads.begin(here, there);
+  copier->start(here, there);
   EXPECT_TRUE(at::equal(here, at::zeros({5})));
-  downloads.wait();
+  copier->wait();
   EXPECT_TRUE(at::equal(here, at::ones({5})));
 }
 

@@ -47,6 +47,8 @@ class LateCopier final : public Copier {
     waiting_ = {};
   }
 
+  void wait() override { finish(); }
+
   size_t buffers() const { return host_.size(); }
 
  private:

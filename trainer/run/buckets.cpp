@@ -2,6 +2,7 @@
 // gradients lie in flat buckets in the order in which the way back completes them, and a bucket's
 // sum travels while the blocks before it compute. The border of a block takes the place of the
 // paper's hooks behind single gradients.
+#include "trainer/run/copier.h"
 #include "trainer/run/gradient_exchange.h"
 
 namespace sterna::run {
@@ -10,7 +11,10 @@ namespace {
 class Buckets final : public GradientExchange {
  public:
   Buckets(Student& student, dist::World& world, const DistConfig& config)
-      : world_(world), bf16_(config.reduce_dtype == "bf16"), places_(student.places()) {
+      : world_(world),
+        bf16_(config.reduce_dtype == "bf16"),
+        places_(student.places()),
+        down_(make_copier(places_.compute)) {
     const auto room = static_cast<int64_t>(config.bucket_mib * 1024 * 1024 / sizeof(float));
     std::vector<Slot*> filling;
     int64_t filled = 0;
@@ -53,7 +57,7 @@ class Buckets final : public GradientExchange {
     while (started_ < buckets_.size())  // of a rank without samples, or one that was stopped
       send(buckets_[started_++]);
     receive_all();
-    down_.wait();
+    down_->wait();
   }
 
   int64_t bytes() const override {
@@ -117,7 +121,7 @@ class Buckets final : public GradientExchange {
         bucket.flat.copy_(bucket.rounded);
       bucket.rounded = Tensor();
       if (places_.apart())
-        down_.begin(bucket.below, bucket.flat);
+        down_->start(bucket.below, bucket.flat);
     }
   }
 
@@ -125,7 +129,7 @@ class Buckets final : public GradientExchange {
   bool bf16_;
   Places places_;
   std::vector<Bucket> buckets_;
-  Downloads down_;
+  std::unique_ptr<Copier> down_;
   size_t started_ = 0;
   size_t arrived_ = 0;
   bool last_ = false;

@@ -3,27 +3,9 @@
 #include <memory>
 #include <vector>
 
-#include <ATen/ATen.h>
+#include "trainer/run/copier.h"
 
 namespace sterna::run {
-
-using at::Tensor;
-
-/// Carries bytes between a device and host memory, one tensor after the other.
-class Copier {
- public:
-  virtual ~Copier() = default;
-
-  /// Begins to copy, behind all that has been computed and copied so far. Both live until finish().
-  virtual void start(const Tensor& to, const Tensor& from) = 0;
-
-  /// What is computed from here on finds every copy done.
-  virtual void finish() = 0;
-};
-
-/// On a device with streams copies go in one of their own, beside what is computed; in host memory
-/// they are plain.
-std::unique_ptr<Copier> make_copier(at::Device device);
 
 /// Inputs of blocks, of which backward needs no more than these, lie in host memory (pinned, where
 /// they come from a GPU) between their way there and their way back: the idea of large model

@@ -1,8 +1,5 @@
 #include "trainer/run/places.h"
 
-#include <c10/core/Event.h>
-#include <c10/core/StreamGuard.h>
-
 namespace sterna::run {
 
 Tensor host_like(const Tensor& tensor) {
@@ -37,26 +34,6 @@ void HostCopy::fill(const Tensor& tensor, const std::function<void(Tensor&)>& wr
       copy_ = values;
   });
   version_ = tensor._version();
-}
-
-void Downloads::begin(const Tensor& to, const Tensor& from) {
-  if (from.is_cpu()) {
-    Tensor(to).copy_(from);
-    return;
-  }
-  const c10::impl::VirtualGuardImpl device(from.device().type());
-  if (!beside_)
-    beside_ = device.getStreamFromGlobalPool(from.device());
-  c10::Event computed(from.device().type());
-  computed.record(device.getStream(from.device()));
-  computed.block(*beside_);
-  const c10::StreamGuard guard(*beside_);
-  Tensor(to).copy_(from, /*non_blocking=*/true);
-}
-
-void Downloads::wait() {
-  if (beside_)
-    beside_->synchronize();
 }
 
 }  // namespace sterna::run

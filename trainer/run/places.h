@@ -1,10 +1,8 @@
 #pragma once
 
 #include <functional>
-#include <optional>
 
 #include <ATen/ATen.h>
-#include <c10/core/Stream.h>
 
 namespace sterna::run {
 
@@ -40,20 +38,6 @@ class HostCopy {
  private:
   Tensor copy_;
   uint32_t version_ = 0;  ///< of the tensor, when both were the same
-};
-
-/// Copies from a device into host memory, beside what the device computes.
-class Downloads {
- public:
-  /// Begins to copy what all that was computed so far leaves in `from`, which stays as it is, as
-  /// `to` stays untouched, until wait().
-  void begin(const Tensor& to, const Tensor& from);
-
-  /// Until all of them are there.
-  void wait();
-
- private:
-  std::optional<c10::Stream> beside_;
 };
 
 }  // namespace sterna::run
