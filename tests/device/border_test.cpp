@@ -28,6 +28,7 @@ class DeviceBorder : public tests::OnDevice {
     FarFigures now = far_figures();
     now.bytes_up -= before.bytes_up;
     now.bytes_down -= before.bytes_down;
+    now.bytes_beside -= before.bytes_beside;
     return now;
   }
 
@@ -116,6 +117,27 @@ TEST_P(DeviceBorder, IsNotCrossedForLossesOnRanges) {
                                                rank.sharing.get()},
                                      rank.config);
   expect_crossings(rank, 2, 1);
+}
+
+/// ZeRO-2 and 3 sum each micro-batch.
+TEST_P(DeviceBorder, IsCrossedByOffloadedGradientsWhileTheWayBackGoesOn) {
+  for (const char* strategy : {"ddp", "zero1", "zero2", "zero3"}) {
+    SCOPED_TRACE(strategy);
+    Spread spread;
+    spread.strategy = strategy;
+    spread.accumulate = 2;
+    spread.places = {device(), at::kCPU};
+    SpreadRank rank(folder_.path(), *world_, spread);
+    double gradients = 0;
+    for (const Slot& slot : rank.student->slots())
+      gradients += 4.0 * static_cast<double>(slot.master.numel());
+    rank.run(0);
+    const FarFigures step = crossed([&] { rank.run(1); });
+    const bool each = spread.strategy == "zero2" || spread.strategy == "zero3";
+    EXPECT_EQ(static_cast<double>(step.bytes_beside), (each ? 2 : 1) * gradients);
+    EXPECT_LT(static_cast<double>(step.bytes_down - step.bytes_beside), 0.01 * gradients)
+        << "sums of losses";
+  }
 }
 
 STERNA_ON_DEVICES(DeviceBorder);

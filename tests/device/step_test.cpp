@@ -116,6 +116,15 @@ TEST_P(DeviceStep, GivesTheLossesOfTheCpuUnderEveryStrategy) {
   }
 }
 
+TEST_P(DeviceStep, GivesTheLossesOfTheCpuWithGradientsThatTravelInBf16) {
+  for (const char* strategy : {"ddp", "zero1", "zero2"}) {
+    Spread spread;
+    spread.strategy = strategy;
+    spread.reduce_dtype = "bf16";
+    expect_same(spread);
+  }
+}
+
 TEST_P(DeviceStep, GivesTheLossesOfTheCpuForTermsThatLookAtLogitsDifferently) {
   expect_same({},
               {"loss = [{ name = \"kl\", temperature = 2.0 }, { name = \"reverse_kl\" }, "

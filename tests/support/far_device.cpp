@@ -144,7 +144,7 @@ void run_waiting() {
     copy_now(each.from, each.to);
 }
 
-void count_copy(const Tensor& from, const Tensor& to) {
+void count_copy(const Tensor& from, const Tensor& to, bool beside) {
   if (computing > 0)
     return;
   Far& far = Far::get();
@@ -153,6 +153,8 @@ void count_copy(const Tensor& from, const Tensor& to) {
     far.figures.bytes_up += static_cast<int64_t>(to.nbytes());
   else if (to.is_cpu())
     far.figures.bytes_down += static_cast<int64_t>(from.nbytes());
+  if (!from.is_cpu() && to.is_cpu() && beside)
+    far.figures.bytes_beside += static_cast<int64_t>(from.nbytes());
 }
 
 struct FarGuard final : c10::impl::NoOpDeviceGuardImpl<kFar> {
@@ -231,8 +233,9 @@ Tensor make_strided(at::IntArrayRef size,
 }
 
 Tensor copy_from(const Tensor& from, const Tensor& to, bool non_blocking) {
-  count_copy(from, to);
-  if (non_blocking && current_stream == kBeside && computing == 0) {
+  const bool beside = non_blocking && current_stream == kBeside && computing == 0;
+  count_copy(from, to, beside);
+  if (beside) {
     const std::lock_guard lock(waiting_mutex);
     waiting().push_back({from, to});
   } else {

@@ -19,11 +19,12 @@ bool has_far_device();
 
 /// What the device's memory held and what crossed its border; operations themselves do not count.
 struct FarFigures {
-  int64_t bytes = 0;       ///< now
-  int64_t peak = 0;        ///< since forget_far_peak()
-  int64_t bytes_up = 0;    ///< copied from host memory
-  int64_t bytes_down = 0;  ///< copied into it
-  int64_t waits = 0;       ///< values that the host asked for: item()
+  int64_t bytes = 0;         ///< now
+  int64_t peak = 0;          ///< since forget_far_peak()
+  int64_t bytes_up = 0;      ///< copied from host memory
+  int64_t bytes_down = 0;    ///< copied into it
+  int64_t bytes_beside = 0;  ///< of these, while the host went on
+  int64_t waits = 0;         ///< values that the host asked for: item()
 };
 FarFigures far_figures();
 void forget_far_peak();

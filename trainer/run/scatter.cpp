@@ -2,6 +2,7 @@
 // by the ranks that own their rows, and each rank receives the sum of its own.
 #include <deque>
 
+#include "trainer/run/copier.h"
 #include "trainer/run/gradient_exchange.h"
 #include "trainer/run/packing.h"
 #include "trainer/run/sharing.h"
@@ -16,7 +17,8 @@ class Scatter final : public GradientExchange {
       : world_(world),
         dtype_(config.reduce_dtype == "bf16" ? at::kBFloat16 : at::kFloat),
         every_(config.strategy != "zero1"),
-        places_(student.places()) {
+        places_(student.places()),
+        down_(make_copier(places_.compute)) {
     for (int64_t i = 0; i < parts_of(student.decoder()); ++i)
       parts_.emplace_back(world.size());
     for (Slot* slot : student.all())
@@ -65,7 +67,10 @@ class Scatter final : public GradientExchange {
       free_storage(*slot->grad);
   }
 
-  void finish() override { settle(); }
+  void finish() override {
+    settle();
+    land();
+  }
 
   int64_t bytes() const override {
     int64_t sum = 0;
@@ -75,6 +80,8 @@ class Scatter final : public GradientExchange {
       for (const Tensor* each : {&part.own, &part.sent, &part.received})
         sum += storage_bytes(*each);
     }
+    for (const Landing& each : landing_)
+      sum += storage_bytes(each.received);
     return sum;
   }
 
@@ -87,6 +94,12 @@ class Scatter final : public GradientExchange {
     bool open = false;
     Tensor sent, received;  // under way
     dist::WorkHandle work;
+  };
+
+  /// What was received, on its way to where the masters are.
+  struct Landing {
+    Part* part;
+    Tensor received, below;
   };
 
   void allocate(Part& part) {
@@ -135,18 +148,38 @@ class Scatter final : public GradientExchange {
 
   at::TensorOptions on_device() const { return at::TensorOptions(places_.compute).dtype(dtype_); }
 
+  /// Sums that travel have arrived; those that go on to host memory do so beside the next part.
   void settle() {
+    land();
     for (Part* part : under_way_) {
       part->work->wait();
-      if (every_)
-        part->own.add_(part->received.to(places_.state));
-      else
-        for (size_t i = 0; i < part->slots.size(); ++i)
-          part->slots[i]->own_grad.copy_(piece_of(*part, part->received, i));
+      if (places_.apart()) {
+        landing_.push_back({part, part->received, host_like(part->received)});
+        down_->start(landing_.back().below, part->received);
+      } else {
+        take(*part, part->received);
+      }
       part->work.reset();
       part->sent = part->received = Tensor();
     }
     under_way_.clear();
+  }
+
+  void land() {
+    if (landing_.empty())
+      return;
+    down_->wait();
+    for (const Landing& each : landing_)
+      take(*each.part, each.below);
+    landing_.clear();
+  }
+
+  void take(Part& part, const Tensor& sums) {
+    if (every_)
+      part.own.add_(sums);
+    else
+      for (size_t i = 0; i < part.slots.size(); ++i)
+        part.slots[i]->own_grad.copy_(piece_of(part, sums, i));
   }
 
   dist::World& world_;
@@ -156,6 +189,8 @@ class Scatter final : public GradientExchange {
   bool sends_ = false;
   std::vector<Part> parts_;
   std::deque<Part*> under_way_;
+  std::vector<Landing> landing_;
+  std::unique_ptr<Copier> down_;
 };
 
 }  // namespace
