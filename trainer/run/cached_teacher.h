@@ -9,7 +9,6 @@
 
 namespace sterna::run {
 
-class Progress;
 struct Session;
 
 /// What a run's steps ask in place of a teacher in memory: answers read from disk, and, where they
@@ -37,14 +36,10 @@ class CachedTeacher {
 /// How the rows of an opened session with `teacher.cache` lie on disk.
 TeacherRows rows_of(const Session& session);
 
+/// How many samples the steps see, and those that are looked at before.
+int64_t samples_of(const Session& session);
+
 /// What `teacher.cache` costs, for people.
 std::string cache_text(const Session& session);
-
-/// Makes the cache of an opened session hold every sample of its steps, for which the teacher is in
-/// memory as long as one is missing, and hands the session its cached teacher. Every rank calls it
-/// and writes whole parts of what is missing, the same files that one rank alone would write.
-/// @throws Interrupted         on all ranks; what was said until then is kept
-/// @throws recipes::UserError  no room on the disk, another teacher's folder
-void teach_ahead(Session& session, Progress& progress);
 
 }  // namespace sterna::run

@@ -14,6 +14,7 @@
 #include "trainer/run/rank_checks.h"
 #include "trainer/run/run.h"
 #include "trainer/run/signals.h"
+#include "trainer/run/teach_ahead.h"
 #include "trainer/run/together.h"
 
 namespace sterna::run {
