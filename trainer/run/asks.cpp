@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <set>
 
+#include "trainer/run/batch.h"
 #include "trainer/run/session.h"
 #include "trainer/run/signals.h"
-#include "trainer/run/step.h"
 
 namespace sterna::run {
 namespace {

@@ -8,9 +8,8 @@
 //     embed -> block 0 .. L-1 -> final norm  a graph per block
 //     loss from hidden states                chunks of tokens, its own gradient
 //     final norm <- block L-1 .. 0 <- embed  gradients of Wq gather in fp32; in the last
-//     micro-batch
-//                                            (or each, sharing.h) those of a block set out to be
-//                                            summed over ranks as soon as it is passed
+//                                            micro-batch (or each, sharing.h) those of a block set
+//                                            out to be summed over ranks as soon as it is passed
 //   gradients of Wq                          have arrived
 //   gradient of Wq -> master, quantizer      closed form, once
 //   losses on the masters' ranges            likewise
@@ -18,39 +17,10 @@
 //   ranges of activations                    moved by what all ranks saw, for the next step
 #include "trainer/run/step.h"
 
-#include <cmath>
-
 #include "trainer/run/signals.h"
 #include "trainer/run/stopwatch.h"
 
 namespace sterna::run {
-
-Batch load_batch(const data::SampleSource& samples, int64_t first, int64_t count) {
-  std::vector<data::Sample> rows;
-  for (int64_t b = 0; b < count; ++b)
-    rows.push_back(samples.at(first + b));
-  const auto length = rows.empty() ? 0 : static_cast<int64_t>(rows[0].ids.size()) - 1;
-  const bool packed = !rows.empty() && !rows[0].documents.empty();
-  const Tensor tokens = at::empty({count, length}, at::kLong);
-  const Tensor labels = at::empty({count, length}, at::kLong);
-  const Tensor documents = packed ? at::empty({count, length}, at::kLong) : Tensor();
-  auto* in = tokens.mutable_data_ptr<int64_t>();
-  auto* out = labels.mutable_data_ptr<int64_t>();
-  auto* document = packed ? documents.mutable_data_ptr<int64_t>() : nullptr;
-  for (const data::Sample& row : rows) {
-    TORCH_CHECK(static_cast<int64_t>(row.ids.size()) == length + 1 &&
-                    static_cast<int64_t>(row.documents.size()) == (packed ? length : 0),
-                "samples of one batch differ in length or in having documents");
-    for (int64_t t = 0; t < length; ++t) {
-      *in++ = row.ids[t];
-      *out++ = row.loss[t] != 0 ? row.ids[t + 1] : distill::kIgnoreLabel;
-      if (packed)
-        *document++ = row.documents[t];
-    }
-  }
-  return {Inputs(tokens, documents), labels, first};
-}
-
 namespace {
 
 std::vector<double> means(const Tensor& sums, const distill::Counts& totals) {
@@ -79,23 +49,6 @@ Step::Step(const StepParts& parts, const TrainConfig& config)
       sharing_(parts.sharing != nullptr ? *parts.sharing : *own_sharing_),
       tape_(parts.student, config.recompute, offload_of(parts)),
       act_ranges_(parts.student.decoder()) {}
-
-/// What the teacher stood in for has no gradient: neither decay nor old moments may move it.
-void Step::drop_untouched(std::vector<Trained>& trained) const {
-  std::vector<double> touched;
-  for (const Trained& t : trained)
-    touched.push_back(t.grad.any().item<bool>() ? 1 : 0);
-  sharing_.sum(touched);
-  size_t at = 0;
-  std::erase_if(trained, [&](const Trained&) { return touched[at++] == 0; });
-}
-
-SampleRange share_of_step(int64_t attempt, const TrainConfig& config, int64_t rank, int64_t ranks) {
-  const int64_t samples = config.batch * config.accumulate;
-  const int64_t begin = samples * rank / ranks;
-  const int64_t end = samples * (rank + 1) / ranks;
-  return {attempt * samples + begin, end - begin};
-}
 
 std::vector<Batch> Step::load_share(int64_t attempt) const {
   const SampleRange share =
@@ -224,57 +177,6 @@ Tensor Step::loss_sums(const std::vector<Batch>& batches,
     throw Interrupted("another rank was asked to stop");
   }
   return sums.narrow(0, 0, terms);
-}
-
-/// Norms of whole gradients, of which each rank has its rows.
-void Step::sum_norms(std::vector<Trained>& trained, Outcome& outcome) const {
-  if (!sharing_.sharded())
-    return;
-  std::vector<double> squares{outcome.squared_norm};
-  if (parts_.optimizer.clips_each())
-    for (const Trained& t : trained)
-      squares.push_back(squared_norm({&t, 1}));
-  sharing_.sum(squares);
-  outcome.grad_norm = std::sqrt(squares.front());
-  for (size_t i = 1; i < squares.size(); ++i)
-    trained[i - 1].squared = squares[i];
-}
-
-Outcome Step::update(const std::vector<double>& losses,
-                     std::vector<Trained>& trained,
-                     const Rates& now) {
-  std::vector<std::string> terms = parts_.objective.term_names();
-  terms.push_back(kRange);
-  Outcome outcome = parts_.optimizer.inspect(trained);
-  sum_norms(trained, outcome);
-  for (size_t i = 0; i < losses.size(); ++i)
-    if (!std::isfinite(losses[i]) && outcome.bad_tensor.empty())
-      outcome.bad_tensor = "loss " + terms[i];
-  // Ranks that do not agree would train different models from here on.
-  Tensor found_inf = at::full({1}, outcome.bad_tensor.empty() ? 0.0 : 1.0, at::kDouble);
-  parts_.world.all_reduce({found_inf})->wait();
-  if (found_inf.item<double>() == 0)
-    parts_.optimizer.move(trained, now, outcome);
-  else if (outcome.bad_tensor.empty())
-    outcome.bad_tensor = "what another rank computes";
-  return outcome;
-}
-
-/// The whole loss of the step; that of the ranges is weighted already.
-void Step::sum_losses(const std::vector<double>& means, double ranges, StepReport& report) const {
-  report.losses = means;
-  const std::vector<double> weights = parts_.objective.term_weights();
-  for (size_t i = 0; i < weights.size(); ++i)
-    report.loss += weights[i] * means[i];
-  if (parts_.ranges != nullptr)
-    report.losses.push_back(ranges);
-  report.loss += ranges;
-}
-
-Rates Step::rates(int64_t attempt) const {
-  const Schedule schedule = config_.lr_schedule();
-  const double factor = schedule.factor(attempt);
-  return {config_.lr * factor, config_.quantizer_lr() * factor, schedule.decay_factor(attempt)};
 }
 
 StepReport Step::run(int64_t attempt) {

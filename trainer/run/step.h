@@ -5,12 +5,11 @@
 #include <vector>
 
 #include "distill/objective.h"
-#include "trainer/data/samples.h"
 #include "trainer/dist/world.h"
 #include "trainer/model/decoder.h"
 #include "trainer/run/act_ranges.h"
+#include "trainer/run/batch.h"
 #include "trainer/run/cached_teacher.h"
-#include "trainer/run/config.h"
 #include "trainer/run/optimizer.h"
 #include "trainer/run/ranges.h"
 #include "trainer/run/sharing.h"
@@ -55,26 +54,6 @@ struct StepParts {
   bool offloads = false;  ///< inputs of blocks wait in host memory; train.recompute only
   std::function<std::unique_ptr<Copier>()> copier{};  ///< for these; null: that of the device
 };
-
-/// Samples of one step that one rank computes.
-struct SampleRange {
-  int64_t first = 0;  ///< global sample index
-  int64_t count = 0;
-};
-
-/// A step has `batch` * `accumulate` samples however many ranks there are; they take consecutive
-/// shares of it, equal but for one sample.
-SampleRange share_of_step(int64_t attempt, const TrainConfig& config, int64_t rank, int64_t ranks);
-
-/// A micro-batch, in host memory.
-struct Batch {
-  Inputs inputs;
-  Tensor labels;      ///< int64 [B, T], distill::kIgnoreLabel where there is no loss
-  int64_t first = 0;  ///< global index of the first sample
-};
-
-/// Samples [first, first + count).
-Batch load_batch(const data::SampleSource& samples, int64_t first, int64_t count);
 
 /// One optimizer step of end-to-end training: see run() in step.cpp, the way of the data. Every
 /// rank runs the same step on its share of the samples and ends with the same weights.
