@@ -1,10 +1,6 @@
 #include "tests/support/far_device.h"
 
-#include <algorithm>
-#include <mutex>
 #include <optional>
-#include <sys/mman.h>
-#include <vector>
 
 #include <ATen/EmptyTensor.h>
 #include <ATen/detail/PrivateUse1HooksInterface.h>
@@ -12,137 +8,15 @@
 #include <ATen/ops/_reshape_alias_native.h>
 #include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/view_native.h>
-#include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/library.h>
+
+#include "tests/support/far_streams.h"
 
 namespace sterna::tests {
 namespace {
 
-using at::Tensor;
-
-constexpr auto kFar = at::DeviceType::PrivateUse1;
-constexpr size_t kPage = 4096;
-constexpr c10::StreamId kUsual = 0;
-constexpr c10::StreamId kBeside = 1;
-
-/// Memory of one storage.
-struct Block {
-  void* at = nullptr;
-  size_t bytes = 0;
-  int64_t users = 0;  ///< who has the pages open
-
-  size_t room() const { return (bytes + kPage - 1) / kPage * kPage; }
-};
-
-struct Far {
-  std::mutex mutex;
-  FarFigures figures;
-
-  static Far& get() {
-    static Far far;
-    return far;
-  }
-};
-
-void release(void* context) {
-  auto* block = static_cast<Block*>(context);
-  Far& far = Far::get();
-  const std::lock_guard lock(far.mutex);
-  far.figures.bytes -= static_cast<int64_t>(block->bytes);
-  munmap(block->at, block->room());
-  delete block;
-}
-
-class FarAllocator final : public c10::Allocator {
- public:
-  c10::DataPtr allocate(size_t bytes) override {
-    const c10::Device device(kFar, 0);
-    if (bytes == 0)
-      return {nullptr, device};
-    auto* block = new Block{nullptr, bytes, 0};
-    block->at = mmap(nullptr, block->room(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    TORCH_CHECK(block->at != MAP_FAILED, "far device: no memory");
-    Far& far = Far::get();
-    const std::lock_guard lock(far.mutex);
-    far.figures.bytes += static_cast<int64_t>(bytes);
-    far.figures.peak = std::max(far.figures.peak, far.figures.bytes);
-    return {block->at, block, &release, device};
-  }
-  void copy_data(void*, const void*, size_t) const override {
-    TORCH_CHECK(false, "far device: memory is copied by tensors");
-  }
-};
-
-FarAllocator& far_allocator() {
-  static FarAllocator allocator;
-  return allocator;
-}
-
-/// The pages of a tensor, open while this lives; nothing for one in host memory.
-class Opened {
- public:
-  explicit Opened(const Tensor& tensor) {
-    if (tensor.device().type() != kFar)
-      return;
-    block_ = static_cast<Block*>(tensor.storage().data_ptr().get_context());
-    change(+1);
-  }
-  ~Opened() { change(-1); }
-  Opened(const Opened&) = delete;
-  Opened& operator=(const Opened&) = delete;
-
- private:
-  void change(int64_t by) {
-    if (block_ == nullptr)
-      return;
-    const std::lock_guard lock(Far::get().mutex);
-    block_->users += by;
-    mprotect(block_->at, block_->room(), block_->users > 0 ? PROT_READ | PROT_WRITE : PROT_NONE);
-  }
-  Block* block_ = nullptr;
-};
-
-/// The same memory as a tensor of the host, to be used while it is open.
-Tensor seen_here(const Tensor& tensor) {
-  if (tensor.is_cpu())
-    return tensor.detach();
-  return at::from_blob(const_cast<void*>(tensor.const_data_ptr()),
-                       tensor.sizes(),
-                       tensor.strides(),
-                       at::TensorOptions().dtype(tensor.scalar_type()));
-}
-
-void copy_now(const Tensor& from, const Tensor& to) {
-  const at::NoGradGuard no_grad;
-  const Opened source(from);
-  const Opened target(to);
-  seen_here(to).copy_(seen_here(from));
-}
-
-// ---- streams
-
-thread_local c10::StreamId current_stream = kUsual;
 thread_local int64_t computing = 0;  // inside of an operation
-
-struct Waiting {
-  Tensor from, to;
-};
-std::vector<Waiting>& waiting() {
-  static std::vector<Waiting> copies;
-  return copies;
-}
-std::mutex waiting_mutex;
-
-void run_waiting() {
-  std::vector<Waiting> copies;
-  {
-    const std::lock_guard lock(waiting_mutex);
-    copies.swap(waiting());
-  }
-  for (const Waiting& each : copies)
-    copy_now(each.from, each.to);
-}
 
 void count_copy(const Tensor& from, const Tensor& to, bool beside) {
   if (computing > 0)
@@ -156,45 +30,6 @@ void count_copy(const Tensor& from, const Tensor& to, bool beside) {
   if (!from.is_cpu() && to.is_cpu() && beside)
     far.figures.bytes_beside += static_cast<int64_t>(from.nbytes());
 }
-
-struct FarGuard final : c10::impl::NoOpDeviceGuardImpl<kFar> {
-  c10::Device exchangeDevice(c10::Device) const override { return {kFar, 0}; }
-  c10::Device getDevice() const override { return {kFar, 0}; }
-  c10::Stream getStream(c10::Device) const noexcept override { return stream(current_stream); }
-  c10::Stream getDefaultStream(c10::Device) const override { return stream(kUsual); }
-  c10::Stream getStreamFromGlobalPool(c10::Device, bool) const override { return stream(kBeside); }
-  c10::Stream exchangeStream(c10::Stream next) const noexcept override {
-    const c10::Stream before = stream(current_stream);
-    current_stream = next.id();
-    return before;
-  }
-  // An event says which stream it was recorded on: that is all that one needs to know here.
-  void record(void** event,
-              const c10::Stream& on,
-              c10::DeviceIndex,
-              c10::EventFlag) const override {
-    *event = on.id() == kBeside ? &waiting() : nullptr;
-  }
-  void block(void* event, const c10::Stream& until) const override {
-    if (event != nullptr && until.id() == kUsual)
-      run_waiting();
-  }
-  bool queryEvent(void*) const override { return true; }
-  void synchronizeEvent(void* event) const override {
-    if (event != nullptr)
-      run_waiting();
-  }
-  void synchronizeStream(const c10::Stream& on) const override {
-    if (on.id() == kBeside)
-      run_waiting();
-  }
-  void synchronizeDevice(c10::DeviceIndex) const override { run_waiting(); }
-
- private:
-  static c10::Stream stream(c10::StreamId id) {
-    return c10::Stream(c10::Stream::UNSAFE, {kFar, 0}, id);
-  }
-};
 
 /// What LibTorch asks an accelerator, as which autograd counts this one.
 struct FarHooks final : at::PrivateUse1HooksInterface {
@@ -233,14 +68,12 @@ Tensor make_strided(at::IntArrayRef size,
 }
 
 Tensor copy_from(const Tensor& from, const Tensor& to, bool non_blocking) {
-  const bool beside = non_blocking && current_stream == kBeside && computing == 0;
+  const bool beside = non_blocking && is_beside() && computing == 0;
   count_copy(from, to, beside);
-  if (beside) {
-    const std::lock_guard lock(waiting_mutex);
-    waiting().push_back({from, to});
-  } else {
+  if (beside)
+    copy_later(from, to);
+  else
     copy_now(from, to);
-  }
   return to;
 }
 
@@ -282,7 +115,7 @@ const bool kRegistered = [] {
     return false;
   c10::register_privateuse1_backend("far");
   c10::SetAllocator(kFar, &far_allocator());
-  c10::impl::registerDeviceGuard(kFar, new FarGuard);
+  c10::impl::registerDeviceGuard(kFar, far_guard());
   at::RegisterPrivateUse1HooksInterface(new FarHooks);
   return true;
 }();
@@ -295,16 +128,6 @@ bool has_far_device() {
 
 at::Device far_device() {
   return {kFar, 0};
-}
-
-FarFigures far_figures() {
-  const std::lock_guard lock(Far::get().mutex);
-  return Far::get().figures;
-}
-
-void forget_far_peak() {
-  const std::lock_guard lock(Far::get().mutex);
-  Far::get().figures.peak = Far::get().figures.bytes;
 }
 
 }  // namespace sterna::tests
