@@ -1,7 +1,7 @@
-// A run from its recipe to its closing table. The rooms behind these lines: session.cpp (what is
-// loaded), resume.cpp (where it starts), stages.cpp (what is trained), saving.cpp (what it leaves
-// to go on from), finish.cpp (what is made of it); one step of training is step.cpp, one block of
-// the block-wise stage blockwise.cpp.
+// A run from its recipe to its closing table. The rooms behind these lines: opening.cpp (what is
+// read), session.cpp (what is loaded), resume.cpp (where it starts), stages.cpp (what is trained),
+// saving.cpp (what it leaves to go on from), finish.cpp (what is made of it); one step of training
+// is step.cpp, one block of the block-wise stage blockwise.cpp.
 #include "trainer/run/train.h"
 
 #include <algorithm>
