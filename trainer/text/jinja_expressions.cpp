@@ -1,26 +1,10 @@
 #include "trainer/text/jinja_expressions.h"
 
-#include <array>
-#include <string_view>
-
-#include "trainer/text/jinja_builtins.h"
-
 namespace sterna::text::jinja {
 namespace {
 
-constexpr std::array<std::string_view, 4> kFunctions{
-    "namespace", "raise_exception", "range", "strftime_now"};
-
-ExpressionPtr make(ExpressionKind kind, size_t offset, std::string name = "") {
-  auto made = std::make_unique<Expression>();
-  made->kind = kind;
-  made->offset = offset;
-  made->name = std::move(name);
-  return made;
-}
-
 ExpressionPtr binary(const Token& sign, ExpressionPtr left, ExpressionPtr right) {
-  ExpressionPtr made = make(ExpressionKind::kBinary, sign.offset, sign.text);
+  ExpressionPtr made = make_expression(ExpressionKind::kBinary, sign.offset, sign.text);
   made->children.push_back(std::move(left));
   made->children.push_back(std::move(right));
   return made;
@@ -40,12 +24,20 @@ ExpressionPtr named_value(const Token& token, ExpressionPtr made) {
 
 }  // namespace
 
+ExpressionPtr make_expression(ExpressionKind kind, size_t offset, std::string name) {
+  auto made = std::make_unique<Expression>();
+  made->kind = kind;
+  made->offset = offset;
+  made->name = std::move(name);
+  return made;
+}
+
 ExpressionPtr ExpressionParser::tuple() {
   ExpressionPtr first = expression();
   if (!op(",")) {
     return first;
   }
-  ExpressionPtr made = make(ExpressionKind::kList, first->offset);
+  ExpressionPtr made = make_expression(ExpressionKind::kList, first->offset);
   made->children.push_back(std::move(first));
   while (skip_op(",")) {
     made->children.push_back(expression());
@@ -57,7 +49,7 @@ ExpressionPtr ExpressionParser::expression() {
   const Deeper deeper(*this);
   ExpressionPtr value = disjunction();
   while (word("if")) {
-    ExpressionPtr made = make(ExpressionKind::kCondition, take().offset);
+    ExpressionPtr made = make_expression(ExpressionKind::kCondition, take().offset);
     made->children.push_back(std::move(value));
     made->children.push_back(disjunction());
     made->children.push_back(skip_word("else") ? expression() : nullptr);
@@ -87,7 +79,7 @@ ExpressionPtr ExpressionParser::conjunction() {
 ExpressionPtr ExpressionParser::negation() {
   if (word("not")) {
     const Deeper deeper(*this);
-    ExpressionPtr made = make(ExpressionKind::kUnary, take().offset, "not");
+    ExpressionPtr made = make_expression(ExpressionKind::kUnary, take().offset, "not");
     made->children.push_back(negation());
     return made;
   }
@@ -150,7 +142,7 @@ ExpressionPtr ExpressionParser::unary() {
   if (op("-") || op("+")) {
     const Deeper deeper(*this);
     const Token sign = take();
-    ExpressionPtr made = make(ExpressionKind::kUnary, sign.offset, sign.text);
+    ExpressionPtr made = make_expression(ExpressionKind::kUnary, sign.offset, sign.text);
     made->children.push_back(postfix(primary()));
     return filtered(std::move(made));
   }
@@ -159,7 +151,7 @@ ExpressionPtr ExpressionParser::unary() {
 
 ExpressionPtr ExpressionParser::primary() {
   const Token token = now();
-  ExpressionPtr made = make(ExpressionKind::kLiteral, token.offset);
+  ExpressionPtr made = make_expression(ExpressionKind::kLiteral, token.offset);
   switch (token.kind) {
     case TokenKind::kString:
       made->literal = "";
@@ -187,12 +179,12 @@ ExpressionPtr ExpressionParser::primary() {
 ExpressionPtr ExpressionParser::bracketed() {
   const size_t offset = now().offset;
   if (skip_op("(")) {
-    ExpressionPtr made = op(")") ? make(ExpressionKind::kList, offset) : tuple();
+    ExpressionPtr made = op(")") ? make_expression(ExpressionKind::kList, offset) : tuple();
     need_op(")");
     return made;
   }
   if (skip_op("[")) {
-    ExpressionPtr made = make(ExpressionKind::kList, offset);
+    ExpressionPtr made = make_expression(ExpressionKind::kList, offset);
     while (!op("]")) {
       made->children.push_back(expression());
       if (!skip_op(",")) {
@@ -209,7 +201,7 @@ ExpressionPtr ExpressionParser::bracketed() {
 }
 
 ExpressionPtr ExpressionParser::dictionary(size_t offset) {
-  ExpressionPtr made = make(ExpressionKind::kDict, offset);
+  ExpressionPtr made = make_expression(ExpressionKind::kDict, offset);
   while (!op("}")) {
     made->children.push_back(expression());
     need_op(":");
@@ -220,127 +212,6 @@ ExpressionPtr ExpressionParser::dictionary(size_t offset) {
   }
   need_op("}");
   return made;
-}
-
-ExpressionPtr ExpressionParser::postfix(ExpressionPtr object) {
-  for (;;) {
-    const size_t offset = now().offset;
-    if (skip_op(".")) {
-      const std::string attribute = name();
-      ExpressionPtr made = make(ExpressionKind::kAttribute, offset, attribute);
-      made->children.push_back(std::move(object));
-      if (op("(")) {
-        check(find_method(attribute) != nullptr, offset, "method", attribute);
-        made->kind = ExpressionKind::kMethod;
-        arguments(*made);
-      }
-      object = std::move(made);
-    } else if (skip_op("[")) {
-      object = subscript(std::move(object), offset);
-    } else if (op("(")) {
-      object = call(std::move(object));
-    } else {
-      return object;
-    }
-  }
-}
-
-ExpressionPtr ExpressionParser::call(ExpressionPtr callee) {
-  bool known = false;
-  for (const std::string_view function : kFunctions) {
-    known = known || (callee->kind == ExpressionKind::kName && callee->name == function);
-  }
-  check(known, callee->offset, "function", callee->name);
-  ExpressionPtr made = make(ExpressionKind::kCall, callee->offset, callee->name);
-  arguments(*made);
-  return made;
-}
-
-ExpressionPtr ExpressionParser::subscript(ExpressionPtr object, size_t offset) {
-  std::vector<ExpressionPtr> parts(1);
-  bool slice = false;
-  while (!op("]")) {
-    if (parts.size() < 3 && skip_op(":")) {
-      slice = true;
-      parts.emplace_back();
-    } else if (parts.back() == nullptr && !op(":")) {
-      parts.back() = expression();
-    } else {
-      refuse("expected ']'" + found());
-    }
-  }
-  need_op("]");
-  if (!slice && parts[0] == nullptr) {
-    refuse("expected an index");
-  }
-  ExpressionPtr made = make(slice ? ExpressionKind::kSlice : ExpressionKind::kIndex, offset);
-  parts.resize(slice ? 3 : 1);
-  made->children.push_back(std::move(object));
-  for (ExpressionPtr& part : parts) {
-    made->children.push_back(std::move(part));
-  }
-  return made;
-}
-
-void ExpressionParser::arguments(Expression& made) {
-  need_op("(");
-  while (!op(")")) {
-    const bool keyword = now().kind == TokenKind::kName && ahead(1).kind == TokenKind::kOperator &&
-                         ahead(1).text == "=";
-    if (keyword) {
-      std::string key = name();
-      take();
-      made.named.emplace_back(std::move(key), expression());
-    } else {
-      made.children.push_back(expression());
-    }
-    if (!skip_op(",")) {
-      break;
-    }
-  }
-  need_op(")");
-}
-
-ExpressionPtr ExpressionParser::filtered(ExpressionPtr value) {
-  for (;;) {
-    const size_t offset = now().offset;
-    if (skip_op("|")) {
-      const std::string filter = name();
-      check(find_filter(filter) != nullptr, offset, "filter", filter);
-      ExpressionPtr made = make(ExpressionKind::kFilter, offset, filter);
-      made->children.push_back(std::move(value));
-      if (op("(")) {
-        arguments(*made);
-      }
-      value = std::move(made);
-    } else if (skip_word("is")) {
-      value = test(std::move(value), offset);
-    } else {
-      return value;
-    }
-  }
-}
-
-ExpressionPtr ExpressionParser::test(ExpressionPtr value, size_t offset) {
-  const bool negated = skip_word("not");
-  const std::string which = name();
-  check(find_test(which) != nullptr, offset, "test", which);
-  ExpressionPtr made = make(ExpressionKind::kTest, offset, which);
-  made->children.push_back(std::move(value));
-  const bool keyword = word("else") || word("or") || word("and") || word("is") || word("if");
-  const bool bare = now().kind == TokenKind::kString || now().kind == TokenKind::kInteger ||
-                    op("[") || (now().kind == TokenKind::kName && !keyword);
-  if (op("(")) {
-    arguments(*made);
-  } else if (bare) {  // "is in ['user']"
-    made->children.push_back(postfix(primary()));
-  }
-  if (!negated) {
-    return made;
-  }
-  ExpressionPtr outer = make(ExpressionKind::kUnary, offset, "not");
-  outer->children.push_back(std::move(made));
-  return outer;
 }
 
 }  // namespace sterna::text::jinja

@@ -7,6 +7,9 @@
 
 namespace sterna::text::jinja {
 
+/// One without children.
+ExpressionPtr make_expression(ExpressionKind kind, size_t offset, std::string name = "");
+
 /// Reads expressions by Jinja's grammar, one function for each level of precedence.
 class ExpressionParser : public Cursor {
  public:
