@@ -49,19 +49,33 @@ TEST_F(Training, EveryLineOfTheLogHasItsFields) {
                                    "block_ms",
                                    "peak_rss_mib"}));
   const json& step = lines[3];
-  EXPECT_EQ(keys_of(step),
-            (std::set<std::string>{
-                "stage",        "step",      "loss",        "terms",       "lr",
-                "lr_quant",     "grad_norm", "skipped",     "found_inf",   "tokens",
-                "tokens_per_s", "mfu",       "kd_mfu",      "tflops",      "rss_mib",
-                "peak_rss_mib", "step_ms",   "data_ms",     "quant_ms",    "teacher_ms",
-                "forward_ms",   "loss_ms",   "backward_ms", "exchange_ms", "optimizer_ms"}));
+  EXPECT_EQ(
+      keys_of(step),
+      (std::set<std::string>{
+          "stage",        "step",       "loss",       "terms",        "lr",           "lr_quant",
+          "grad_norm",    "skipped",    "found_inf",  "tokens",       "tokens_per_s", "mfu",
+          "kd_mfu",       "tflops",     "rss_mib",    "peak_rss_mib", "step_ms",      "data_ms",
+          "quant_ms",     "teacher_ms", "forward_ms", "loss_ms",      "backward_ms",  "exchange_ms",
+          "optimizer_ms", "save_ms"}));
   EXPECT_EQ(keys_of(step["terms"]), (std::set<std::string>{"gt", "tsld"}));
   EXPECT_EQ(step["step"], 2);
   EXPECT_EQ(step["tokens"], 8 * 32);
   EXPECT_GT(step["mfu"].get<double>(), 0);
   EXPECT_GT(step["kd_mfu"].get<double>(), step["mfu"].get<double>());
   EXPECT_GT(step["rss_mib"].get<double>(), 1);
+}
+
+TEST_F(Training, WhatCheckpointsTakeIsLoggedWithTheStepBehindThem) {
+  ASSERT_EQ(train("saving", {"train.steps=5", "train.checkpoint_every=2", "kd.loss=gt"}), 0)
+      << output_;
+  std::vector<double> save_ms;
+  for (const json& line : log_of(run_folder("saving")))
+    save_ms.push_back(line["save_ms"].get<double>());
+  ASSERT_EQ(save_ms.size(), 5u);
+  // Behind steps 2 and 4 tensors are copied; elsewhere one is only looked after.
+  EXPECT_EQ(save_ms[0], 0);
+  EXPECT_GT(save_ms[2], save_ms[1]);
+  EXPECT_GT(save_ms[4], save_ms[1]);
 }
 
 TEST_F(Training, InFullPrecisionNeedsNoQuantizerAndNoTeacherAndLearns) {

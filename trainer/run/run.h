@@ -60,6 +60,7 @@ struct Run {
   std::unique_ptr<Sharing> sharing;  ///< null before share_out()
   RunState state;
   Saver saver;
+  double save_ms = 0;            ///< what checkpoints have taken since the last step
   bool rounded = false;          ///< the quantizers have set themselves by the source's weights
   std::unique_ptr<JsonLog> log;  ///< set by begin() or resume(), where the rank leads
   std::unique_ptr<io::TensorboardWriter> board;  ///< likewise

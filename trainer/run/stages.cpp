@@ -1,5 +1,6 @@
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -8,6 +9,7 @@
 #include "trainer/run/run.h"
 #include "trainer/run/signals.h"
 #include "trainer/run/step_log.h"
+#include "trainer/run/stopwatch.h"
 #include "trainer/run/together.h"
 
 namespace sterna::run {
@@ -56,7 +58,8 @@ void write_step(Run& run, const StepReport& report, const LogContext& context) {
 
 void one_step(Run& run, Step& step, const LogContext& context) {
   RunState& s = run.state;
-  const StepReport report = step.run(s.step);
+  StepReport report = step.run(s.step);
+  report.ms.save = std::exchange(run.save_ms, 0);
   ++s.step;
   if (report.outcome.applied && run.average)
     run.average->follow();
@@ -104,17 +107,21 @@ void evaluate_step(Run& run) {
 
 /// On the way between two steps: evaluation and checkpoints at their intervals.
 void look_around(Run& run) {
+  Stopwatch saving;
   look_after_saving(run, /*wait=*/false);
+  saving.lap(run.save_ms);
   const Settings& settings = run.session.settings;
   const RunState& s = run.state;
   const auto due = [&](int64_t every) { return every > 0 && s.step % every == 0; };
   if (due(settings.eval.every)) {
     evaluate_step(run);
+    saving.restart();
     if (settings.train.keep_best && s.best_step == s.step)
       save_behind(run);
   }
   if (due(settings.train.checkpoint_every))
     save_behind(run);
+  saving.lap(run.save_ms);
 }
 
 void train_blocks(Run& run) {

@@ -28,6 +28,7 @@ struct StepTimes {
   double exchange = 0;  ///< waiting for the gradients of other ranks, behind the way back
   double optimizer = 0;
   double total = 0;
+  double save = 0;  ///< beside the step: what checkpoints took since the step before
 };
 
 /// One line of log.jsonl before it is written.

@@ -70,6 +70,7 @@ nlohmann::json step_line(int64_t step,
   line["backward_ms"] = report.ms.backward;
   line["exchange_ms"] = report.ms.exchange;
   line["optimizer_ms"] = report.ms.optimizer;
+  line["save_ms"] = report.ms.save;
   return line;
 }
 
