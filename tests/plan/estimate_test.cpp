@@ -4,6 +4,7 @@
 
 #include "tests/support/memory.h"
 #include "tests/support/program.h"
+#include "tests/support/recipe_on.h"
 #include "tests/support/tiny_model.h"
 #include "trainer/run/step.h"
 
@@ -20,14 +21,11 @@ class Estimate : public testing::Test {
     shape.layers = 4;
     tests::write_tiny_model(folder_.path() / "model", shape);
     tests::write_text_file(folder_.path() / "text.txt", tests::tiny_text(500));
-    recipes::Recipe recipe = recipes::Recipe::parse(
-        "model.path = \"" + (folder_.path() / "model").string() + "\"\n[data]\ntext = \"" +
-            (folder_.path() / "text.txt").string() + "\"\ncache = \"" +
-            (folder_.path() / "tokens").string() +
-            "\"\n[kd]\nloss = \"kl\"\n[quant]\nweight = \"affine_learned\"\n"
-            "[train]\nsteps = 2\nseq_len = 128\nbatch = 8\n" +
-            more,
-        "test");
+    recipes::Recipe recipe =
+        tests::recipe_on(folder_.path(),
+                         "[kd]\nloss = \"kl\"\n[quant]\nweight = \"affine_learned\"\n"
+                         "[train]\nsteps = 2\nseq_len = 128\nbatch = 8\n" +
+                             more);
     run::Session session = run::open_session(recipe);
     run::load_models(session);
     return session;

@@ -136,6 +136,59 @@ TEST_F(Replayed, Zero3HidesAllButTheFirstGathersAndTheLastSum) {
   EXPECT_NEAR(fast.exposed / fast.network, 1, 0.01);
 }
 
+TEST_F(Replayed, GradientsComeDownBesideBackwardAndWeightsGoUp) {
+  Workload work = four_blocks("ddp");
+  work.settings.train.device = "cuda";
+  const StepTime none = time(work, 1);
+  EXPECT_EQ(none.copied, 0);
+  work.settings.memory.offload = "optimizer";
+  machine_.pcie_gbs = 1;
+  machine_.host_gbs = 1e9;
+  const PartSize all = sum_of(work.parts);
+  machine_.peak_tflops = 1e9;
+  const StepTime bare = time(work, 1);
+  EXPECT_DOUBLE_EQ(bare.copied, (4 + 2) * all.trained) << "fp32 down, bf16 up, once a step";
+  EXPECT_NEAR(bare.uncovered / bare.copies, 1, 1e-3);
+  // Behind a long way back: the last bucket, and the weights.
+  machine_.peak_tflops = 1e-3;
+  const StepTime hidden = time(work, 1);
+  EXPECT_NEAR(hidden.uncovered * 1e9 / block_, 4 + 4 * 2, 0.3);
+  // Sharded: own rows, which nothing hides, in each of zero2's micro-batches.
+  work.settings.dist.strategy = "zero2";
+  EXPECT_DOUBLE_EQ(time(work, 2).copied, (2 * 4 + 2) * all.trained / 2);
+  EXPECT_NEAR(time(work, 2).uncovered / time(work, 2).copies, 1, 1e-3);
+  // The optimizer runs over host memory.
+  machine_.host_gbs = 1;
+  EXPECT_NEAR(time(work, 2).optimizer, (28 + 4 + 2) * all.moved / 2 / 1e9, 1e-9);
+}
+
+TEST_F(Replayed, InputsOfBlocksTravelWhileBlocksCompute) {
+  Workload work = four_blocks("ddp");
+  work.settings.train.device = "cuda";
+  work.settings.train.recompute = true;
+  work.settings.memory.offload = "activations";
+  machine_.pcie_gbs = 1;
+  machine_.peak_tflops = 1e9;
+  const StepTime bare = time(work, 1);
+  // Four micro-batches; four inputs go, and all but the last block's come back.
+  EXPECT_DOUBLE_EQ(bare.copied, 4 * (4 + 3) * 64 * 256.0 * 2);
+  EXPECT_NEAR(bare.uncovered / bare.copies, 1, 0.2);
+  machine_.peak_tflops = 1e-3;
+  EXPECT_LT(time(work, 1).uncovered, 1e-9);
+}
+
+TEST_F(Replayed, QuantizersBesideADeviceBringMastersAndGradientsDown) {
+  Workload work = four_blocks("ddp");
+  for (PartSize& part : work.parts)
+    part.quantized = part.trained;
+  const PartSize all = sum_of(work.parts);
+  work.settings.train.device = "cuda";
+  machine_.host_gbs = 1;
+  const StepTime there = time(work, 1);
+  EXPECT_DOUBLE_EQ(there.copied, (3 * 4 + 2) * all.trained);
+  EXPECT_NEAR(there.optimizer, (16 + 2) * all.quantized / 1e9, 1e-6);
+}
+
 /// torchtitan's published runs of Llama 3.1 8B: FSDP, two samples of 8,192 tokens a GPU.
 struct Published {
   const char* what;

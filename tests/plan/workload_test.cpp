@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/recipe_on.h"
 #include "tests/support/temp_folder.h"
 #include "tests/support/tiny_model.h"
 #include "trainer/model/load_parts.h"
@@ -18,10 +19,7 @@ class Counted : public testing::Test {
     shape.tied = tied;
     tests::write_tiny_model(folder_.path() / "model", shape);
     tests::write_text_file(folder_.path() / "text.txt", tests::tiny_text(200));
-    recipes::Recipe recipe = recipes::Recipe::parse(more, "test");
-    recipe.set("model.path=" + (folder_.path() / "model").string());
-    recipe.set("data.text=" + (folder_.path() / "text.txt").string());
-    recipe.set("data.cache=" + (folder_.path() / "tokens").string());
+    recipes::Recipe recipe = tests::recipe_on(folder_.path(), more);
     run::Session session = run::open_session(recipe);
     run::load_models(session);
     return session;
@@ -102,8 +100,9 @@ TEST_F(Counted, OffloadedInputsOfBlocksInHostMemoryButForTwo) {
   const MemoryEstimate here = memory("");
   const MemoryEstimate there = memory("[memory]\noffload=\"activations\"\n");
   const double input = 2 * 16 * 32 * 4;
-  EXPECT_EQ(here.host, 0);
-  EXPECT_EQ(there.host, 6 * input);
+  EXPECT_EQ(here.host.total(), 0);
+  EXPECT_EQ(there.host.activations, 6 * input);
+  EXPECT_EQ(there.host.total(), 6 * input);
   EXPECT_EQ(here.activations - there.activations, 4 * input);
   EXPECT_EQ(here.total() - there.total(), 4 * input);
 }

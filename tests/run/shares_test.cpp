@@ -5,6 +5,7 @@
 #include "tests/run/spread_runs.h"
 #include "tests/run/worlds.h"
 #include "tests/support/memory.h"
+#include "tests/support/recipe_on.h"
 #include "trainer/model/quantizers.h"
 #include "trainer/run/load_shares.h"
 
@@ -35,10 +36,7 @@ class LoadedShares : public testing::Test {
   /// A session whose models are not loaded.
   Session open(const std::string& more) const {
     recipes::Recipe recipe =
-        recipes::Recipe::parse("[train]\nsteps=1\nseq_len=16\n" + more, "test");
-    recipe.set("model.path=" + (folder_.path() / "model").string());
-    recipe.set("data.text=" + (folder_.path() / "text.txt").string());
-    recipe.set("data.cache=" + (folder_.path() / "tokens").string());
+        tests::recipe_on(folder_.path(), "[train]\nsteps=1\nseq_len=16\n" + more);
     return open_session(recipe);
   }
 

@@ -12,7 +12,6 @@
 namespace sterna::cli {
 namespace {
 
-constexpr int64_t kMostRanksChecked = 65536;
 constexpr int64_t kMostSamples = 1000;
 
 std::vector<PlannedMatrix> matrices_of(const model::DecoderConfig& config) {
@@ -87,7 +86,7 @@ void fill_inputs(const quant::ActPlan& plan, std::vector<PlannedMatrix>& matrice
 
 int run_check(const Invocation& typed, Streams streams) {
   const int64_t wanted = typed.integer("samples", 0, {0, kMostSamples});
-  const int64_t ranks = typed.integer("world", 1, {1, kMostRanksChecked});
+  const int64_t ranks = typed.integer("world", 1, {1, run::kMostRanks});
   recipes::Recipe recipe = open_recipe(typed);
   const run::Session session = run::open_session(recipe);
   run::require_ranks(session, ranks);

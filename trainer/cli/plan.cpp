@@ -8,13 +8,12 @@
 #include "trainer/cli/command.h"
 #include "trainer/io/atomic_file.h"
 #include "trainer/plan/report.h"
+#include "trainer/run/rank_checks.h"
 
 namespace sterna::cli {
 namespace {
 
 using recipes::UserError;
-
-constexpr int64_t kMostRanks = int64_t{1} << 20;
 
 std::string known_machines() {
   std::string names;
@@ -60,7 +59,7 @@ Sizes sizes_of(const std::string& text) {
   };
   if (dots == std::string::npos || !number(0, dots, sizes.first) ||
       !number(dots + 2, text.size(), sizes.last) || sizes.first < 1 || sizes.last < sizes.first ||
-      sizes.last > kMostRanks)
+      sizes.last > run::kMostRanks)
     throw UserError(
         "--simulate: expected two numbers of ranks, the smaller first, as in 8..1024, "
         "found '" +
@@ -86,7 +85,7 @@ int simulate(const Invocation& typed,
 }
 
 int run_plan(const Invocation& typed, Streams streams) {
-  const int64_t ranks = typed.integer("world", 1, {1, kMostRanks});
+  const int64_t ranks = typed.integer("world", 1, {1, run::kMostRanks});
   if (typed.has("world") && typed.has("simulate"))
     throw UserError(
         "--world and --simulate: give one of them; --simulate A..B begins with A ranks");

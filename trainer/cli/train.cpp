@@ -27,7 +27,6 @@ int64_t terminal_columns() {
   return told ? size.ws_col : 0;
 }
 
-constexpr int64_t kMostRanks = 1024;
 constexpr int64_t kMostRestarts = 1'000'000;
 
 recipes::Recipe named_recipe(const Invocation& typed) {
@@ -134,7 +133,7 @@ int launch_ranks(const Invocation& typed, const dist::Launch& launch, Streams st
                              " that " + launch.launcher +
                              " started; leave --nproc out, or unset them");
   dist::LocalJob job;
-  job.ranks = typed.integer("nproc", 1, {1, kMostRanks});
+  job.ranks = typed.integer("nproc", 1, {1, run::kMostRanksOfHost});
   job.max_restarts = typed.integer("max-restarts", 0, {0, kMostRestarts});
   job.arguments = {"train"};
   for (const std::filesystem::path& recipe : typed.recipes)

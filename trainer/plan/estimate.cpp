@@ -53,9 +53,8 @@ std::string others_text(const MemoryEstimate& m) {
   const std::pair<const char*, double> others[] = {{"quantizers", m.quantizers},
                                                    {"averages", m.average},
                                                    {"a checkpoint's copy", m.copy},
-                                                   {"offloaded", m.host},
                                                    {"exchange", m.buffers},
-                                                   {"block-wise streams", m.streams},
+                                                   {"the block-wise stage", m.streams},
                                                    {"an evaluation", m.evaluation},
                                                    {"models before they are cut", m.uncut}};
   std::string text;
@@ -74,7 +73,7 @@ MemoryEstimate estimate_memory(const run::Session& session) {
   const run::Settings& s = session.settings;
   MemoryEstimate m =
       estimate_memory(work, {ranks, samples, std::min(s.train.batch, samples)}, kProgram);
-  m.copy = checkpoint_copy(work, ranks);
+  (on_device(work) ? m.host.copy : m.copy) = checkpoint_copy(work, ranks);
   return m;
 }
 
@@ -99,16 +98,19 @@ std::vector<std::string> estimate(const run::Session& session) {
   const model::DecoderConfig& c = session.source.config;
   const MemoryEstimate m = estimate_memory(session);
   std::vector<std::string> lines;
-  const double needed = m.total() + m.host;  // the device's memory is the host's
-  lines.push_back("memory about " + gib(needed) + ": masters " + gib(m.masters) + ", gradients " +
-                  gib(m.gradients) + ", moments " + gib(m.moments) + ", compute weights " +
-                  gib(m.compute) + ", teacher " + gib(m.teacher) + ", activations " +
-                  gib(m.activations) + ", loss or the block in work " +
-                  gib(std::max(m.loss, m.working)) + others_text(m) + ", program " +
-                  gib(m.program));
-  // A device has memory of its own.
-  const double room = session.device.is_cpu() ? memory_room() : needed;
-  if (const std::string warning = memory_warning(needed, room); !warning.empty())
+  const bool on_cpu = session.device.is_cpu();
+  const double host = m.host.total();
+  const double needed = on_cpu ? m.total() + host : host;  // of host memory
+  const std::string whole =
+      on_cpu ? gib(needed)
+             : gib(m.total()) + " on the device and " + gib(host) + " of host memory; the device's";
+  lines.push_back(
+      "memory about " + whole + ": masters " + gib(m.masters) + ", gradients " + gib(m.gradients) +
+      ", moments " + gib(m.moments) + ", compute weights " + gib(m.compute) + ", teacher " +
+      gib(m.teacher) + ", activations " + gib(m.activations) + ", loss or the block in work " +
+      gib(std::max(m.loss, m.working)) + others_text(m) +
+      (on_cpu && host > 0 ? ", offloaded " + gib(host) : "") + ", program " + gib(m.program));
+  if (const std::string warning = memory_warning(needed, memory_room()); !warning.empty())
     lines.push_back(warning);
   const double speed = kShareOfProduct * measured_flops(c, s.model.dtype, session.device);
   std::string time = "time about";
@@ -133,7 +135,7 @@ std::vector<std::string> estimate(const run::Session& session) {
 const char* const kMemoryKnobs =
     "What helps, strongest first: train.batch lower with train.accumulate higher (same step), "
     "train.recompute=true, train.seq_len lower, kd.chunk lower, teacher.dtype=bf16, "
-    "model.dtype=bf16, train.freeze with embeddings, and blockwise.samples lower for the "
-    "block-wise stage.";
+    "model.dtype=bf16, train.freeze with embeddings, on a GPU memory.offload=optimizer, and "
+    "blockwise.samples lower for the block-wise stage.";
 
 }  // namespace sterna::plan

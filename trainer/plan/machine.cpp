@@ -1,14 +1,17 @@
 // Machines that `sterna plan` knows. Where the figures come from:
-//   memory_gib     what the driver shows of 80, 80 and 141 GB, rounded down
-//   peak_tflops    vendor's data sheets, dense bf16, SXM: 312 (A100), 989.4 (H100, H200)
-//   memory_gbs     about 88 % of the data sheets' 2.04, 3.35 and 4.8 TB/s, as streaming kernels
-//   reach intra_gbs      nccl-tests, bus bandwidth of rings within eight GPUs: 230 to 250 (A100),
-//   370 (NVLink 4) inter_gbs      46 to 48 reached of a 400 Gb/s NIC per GPU; half of that for the
-//   A100's 200 Gb/s intra_us, _us  per hop of a ring: 3 to 5 inside a node, 10 to 15 between nodes
-//   mfu            torchtitan, Llama 3.1 8B, compiled, 8 x H100: 39 %; llm.c, GPT-2 1.5B: 46 %
-//   mtbf_hours     of a GPU: Llama 3's report, 419 unexpected interruptions in 54 days of 16,384
-//   GPUs jitter         assumed: 1 to 3 % are usual, and it matters more than bandwidth
-//   (docs/planning.md) storage_gbs, restart_minutes, reserved_gib   assumed; measure yours
+//   memory_gib:      what the driver shows of 80, 80 and 141 GB, rounded down
+//   host_gib:        2 TB for eight GPUs, as DGX A100 (640 GB), H100 and H200 have
+//   peak_tflops:     vendor's data sheets, dense bf16, SXM: 312 (A100), 989.4 (H100, H200)
+//   memory_gbs:      about 88 % of the data sheets' 2.04, 3.35 and 4.8 TB/s: streaming kernels
+//   pcie_gbs:        about 80 % of 16 lanes each way: 32 GB/s (A100), 64 (H100, H200)
+//   host_gbs:        assumed: an eighth of what two sockets' memory reaches; measure yours
+//   intra_gbs:       nccl-tests, bus bandwidth of rings in eight GPUs: 230 to 250, 370 (NVLink 4)
+//   inter_gbs:       46 to 48 of a 400 Gb/s NIC per GPU; half of that for the A100's 200 Gb/s
+//   intra_us, _us:   per hop of a ring: 3 to 5 inside a node, 10 to 15 between nodes
+//   mfu:             torchtitan, Llama 3.1 8B, 8 x H100: 39 %; llm.c, GPT-2 1.5B: 46 %
+//   mtbf_hours:      Llama 3's report, 419 unexpected interruptions in 54 days of 16,384 GPUs
+//   jitter:          assumed: 1 to 3 % are usual, and it matters more than bandwidth
+//   storage_gbs, restart_minutes, reserved_gib: assumed; measure yours (docs/planning.md)
 // "cpu" is one process of the two-core machine that README.md's figures are of, with Gloo over the
 // loopback device in place of a network.
 #include "trainer/plan/machine.h"
@@ -33,6 +36,7 @@ const std::map<std::string, Machine>& known() {
     Machine& a100 = all["a100"];
     a100.peak_tflops = 312;
     a100.memory_gbs = 1750;
+    a100.pcie_gbs = 24;
     a100.intra_gbs = 240;
     a100.inter_gbs = 23;
 
@@ -42,6 +46,7 @@ const std::map<std::string, Machine>& known() {
     cpu.peak_tflops = 0.4;
     cpu.mfu = 0.5;
     cpu.memory_gbs = 13;
+    cpu.host_gbs = 13;
     cpu.per_node = 2;
     cpu.intra_gbs = 1;
     cpu.intra_us = 50;

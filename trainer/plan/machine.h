@@ -17,6 +17,9 @@ struct Machine {
   double peak_tflops = 989.4;
   double mfu = 0.4;
   double memory_gbs = 3000;
+  double host_gib = 230;
+  double host_gbs = 40;
+  double pcie_gbs = 50;
   int64_t per_node = 8;
   double intra_gbs = 370;
   double intra_us = 4;
@@ -38,6 +41,9 @@ struct Machine {
     v("peak_tflops", peak_tflops, "dense bf16 peak of a rank", some);
     v("mfu", mfu, "share of the peak that forward and backward reach", Range{1e-6, 1.0});
     v("memory_gbs", memory_gbs, "GB/s that memory-bound loops reach", some);
+    v("host_gib", host_gib, "GiB of host memory of a rank, beside a GPU", some);
+    v("host_gbs", host_gbs, "GB/s that a rank's loops over host memory reach", some);
+    v("pcie_gbs", pcie_gbs, "GB/s between a GPU and host memory, each way", some);
     v("per_node", per_node, "ranks of a node", Range{int64_t{1}, int64_t{1} << 20});
     v("intra_gbs", intra_gbs, "GB/s that collectives of a node reach (bus bandwidth)", some);
     v("intra_us", intra_us, "microseconds from rank to rank in a node", any);

@@ -1,38 +1,24 @@
 #include "trainer/plan/memory_model.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "distill/head_product.h"
-#include "trainer/eval/perplexity.h"
+#include "trainer/plan/stage_memory.h"
 
 namespace sterna::plan {
 namespace {
 
-constexpr double kFp32 = 4;
 // Gradients of the head in low precision are made by so many rows at a time (head_product.cpp).
 constexpr double kHeadRows = 8192;
 // Inputs of blocks that are not in host memory, where they are offloaded (offload.h).
 constexpr double kInputsHere = 2;
-
-/// Stages of ZeRO: 0 shares nothing, 1 masters and moments, 2 gradients, 3 weights.
-int64_t stage_of(const run::DistConfig& dist) {
-  return dist.strategy.starts_with("zero") ? dist.strategy.back() - '0' : 0;
-}
-
-/// Bytes that one block keeps of a token: what it reads, its normed input, queries, keys, values
-/// and context with the logarithm of its sums, the first residual sum, its normed value, and the
-/// inputs of the feed-forward part's activation and last product.
-double saved_per_token(const model::DecoderConfig& c, double bytes) {
-  const auto width = static_cast<double>(c.width);
-  const auto heads = static_cast<double>((2 * c.heads + 2 * c.kv_heads) * c.head_dim);
-  const auto normed = c.head_norms ? static_cast<double>((c.heads + c.kv_heads) * c.head_dim) : 0;
-  const double inner = (c.gated ? 3.0 : 2.0) * static_cast<double>(c.inner);
-  return bytes * (4 * width + heads + normed + inner) + kFp32 * static_cast<double>(c.heads + 2);
-}
-
-double parameter_bytes(const PartSize& size, const std::string& dtype) {
-  return size.matrices * bytes_of(dtype) + size.vectors * kFp32 + size.packed;
-}
+// Where logits lie on a device, their figures and gradient are made by operations on whole chunks
+// (distill/logits.cpp): so many fp32 tensors of a chunk's size are there at a time.
+constexpr double kLogitCopies = 3;
+constexpr double kTaughtLogitCopies = 8;
+// AdamW on a device holds so many beside a parameter (adamw.cpp).
+constexpr double kUpdateCopies = 2;
 
 /// Most of two parts that follow each other: the one that computes and the one on its way.
 template <class Here, class There>
@@ -49,7 +35,7 @@ double neighbours(const std::vector<PartSize>& parts, const Here& here, const Th
 /// What travels over Gloo lies in two places: c10d gathers into a buffer of its own, and the rows
 /// that a rank adds up come beside those that it sends.
 double copies_under_way(const Workload& work) {
-  return work.settings.train.device == "cpu" ? 2 : 1;
+  return on_device(work) ? 1 : 2;
 }
 
 /// Gradients of the part on its way back and those of the part before it, which are being summed; a
@@ -93,7 +79,7 @@ double buffer_bytes(const Workload& work, const Share& share) {
   const run::Settings& s = work.settings;
   const double wire = bytes_of(s.dist.reduce_dtype);
   double bytes = 0;
-  switch (stage_of(s.dist)) {
+  switch (zero_stage(s.dist)) {
     case 0:  // in place, or rounded beside the gradients
       bytes = s.dist.reduce_dtype == "bf16" ? wire * sum_of(work.parts).trained : 0;
       break;
@@ -112,13 +98,34 @@ double buffer_bytes(const Workload& work, const Share& share) {
   return bytes;
 }
 
+/// Quantizers are in host memory wherever the rest is; with `memory.offload = "optimizer"` so are
+/// masters and what moves them. Gradients come down where a rank has its sum: ddp's and zero1's lie
+/// on the device as well.
+void move_to_host(const Workload& work, double own, MemoryEstimate& m) {
+  if (!on_device(work))
+    return;
+  const PartSize all = sum_of(work.parts);
+  m.host.quantizers = std::exchange(m.quantizers, 0);
+  m.host.moments = 2 * kFp32 * all.learned * own;
+  m.moments -= m.host.moments;
+  m.host.average = m.average > 0 ? kFp32 * all.learned * own : 0;
+  m.average -= m.host.average;
+  if (!offloads_optimizer(work))
+    return;
+  m.host.masters = std::exchange(m.masters, 0);
+  m.host.moments += std::exchange(m.moments, 0);
+  m.host.average += std::exchange(m.average, 0);
+  m.host.gradients = kFp32 * all.trained * own;
+  if (zero_stage(work.settings.dist) >= 2)
+    m.gradients = 0;
+}
+
 void add_state(const Workload& work, const Share& share, MemoryEstimate& m) {
   const run::Settings& s = work.settings;
   const PartSize all = sum_of(work.parts);
-  const int64_t stage = stage_of(s.dist);
-  const auto part = [&](int64_t from) {
-    return stage >= from ? 1.0 / static_cast<double>(share.ranks) : 1.0;
-  };
+  const int64_t stage = zero_stage(s.dist);
+  const double each = 1.0 / static_cast<double>(share.ranks);
+  const auto part = [&](int64_t from) { return stage >= from ? each : 1.0; };
   m.masters = kFp32 * (all.matrices + all.vectors) * part(1);
   m.moments = 2 * kFp32 * all.moved * part(1);
   m.quantizers = all.quantizers * part(1);
@@ -127,9 +134,11 @@ void add_state(const Workload& work, const Share& share, MemoryEstimate& m) {
   m.compute = parameter_bytes(all, s.model.dtype) * part(3);
   const bool sharded =
       work.teacher && s.dist.teacher == "sharded";  // of a cached one the head stays
-  m.teacher = parameter_bytes(sum_of(work.teacher_parts), s.teacher.dtype) /
-              (sharded ? static_cast<double>(share.ranks) : 1.0);
+  m.teacher = parameter_bytes(sum_of(work.teacher_parts), s.teacher.dtype) * (sharded ? each : 1.0);
   m.buffers = buffer_bytes(work, share);
+  move_to_host(work, part(1), m);
+  if (on_device(work) && !offloads_optimizer(work))
+    m.update = kUpdateCopies * kFp32 * work.largest * part(1);
 }
 
 void add_activations(const Workload& work, double tokens, MemoryEstimate& m) {
@@ -143,7 +152,7 @@ void add_activations(const Workload& work, double tokens, MemoryEstimate& m) {
   const bool offloads = s.memory.offload == "activations";
   const auto layers = static_cast<double>(c.layers);
   m.activations = tokens * kept * (offloads ? std::min(layers, kInputsHere) : layers);
-  m.host += offloads ? tokens * kept * layers : 0;
+  m.host.activations = offloads ? tokens * kept * layers : 0;
   // What the final norm reads and gives, and the gradient of that.
   m.activations += tokens * size * (width + 2 * head_width);
   if (work.teacher)
@@ -171,48 +180,26 @@ void add_loss(const Workload& work, double tokens, MemoryEstimate& m) {
       std::min(distill::affordable_tokens(work.student.vocab, static_cast<int64_t>(word)),
                distill::kManyTokens));
   const double chunk = work.chunk > 0 ? static_cast<double>(work.chunk) : chosen;
-  m.loss = std::min(tokens, chunk) * vocab * word;
+  const double copies = !on_device(work) ? 0 : work.taught ? kTaughtLogitCopies : kLogitCopies;
+  m.loss = std::min(tokens, chunk) * vocab * (word + kFp32 * copies);
   if (size < kFp32)
     m.loss +=
         std::min(vocab, kHeadRows) * static_cast<double>(work.student.embedding_width()) * size;
 }
 
-/// A forward pass over some windows, and what is made of their logits (perplexity.cpp): with a
-/// teacher log probabilities of both, and of these the ratio, its weights and their product.
-double evaluation_bytes(const Workload& work) {
-  const run::Settings& s = work.settings;
-  if (s.eval.text.empty() || !(s.eval.before || s.eval.after || s.eval.every > 0))
-    return 0;
-  const bool compares = work.teacher.has_value();
-  const double size = bytes_of(s.model.dtype);
-  const auto vocab = static_cast<double>(work.student.vocab);
-  const auto tokens = static_cast<double>(eval::tokens_at_once(s.eval.options()));
-  const auto width = static_cast<double>(work.student.embedding_width());
-  const auto chunk = static_cast<double>(eval::logits_at_once(work.student.vocab));
-  const double rounded = size < kFp32 ? size + kFp32 : 0;  // logits as they come, and widened
-  const double word = rounded + kFp32 * (compares ? 5 : 2);
-  const double hidden = tokens * width * size * (compares ? 2 : 1);
-  return hidden + std::max(tokens * saved_per_token(work.student, size),
-                           std::min(tokens, chunk) * vocab * word);
-}
-
-/// Where the block-wise stage, or losses on ranges, come before the models are shared out.
-double uncut_bytes(const Workload& work) {
-  const run::Settings& s = work.settings;
-  if (!work.cut_late || !(s.dist.shards() || s.dist.teacher == "sharded"))
-    return 0;
-  const PartSize all = sum_of(work.parts);
-  return kFp32 * (all.matrices + all.vectors) + parameter_bytes(all, s.model.dtype) +
-         all.quantizers + parameter_bytes(sum_of(work.teacher_parts), s.teacher.dtype);
-}
-
 }  // namespace
 
+double HostMemory::total() const {
+  return masters + gradients + moments + quantizers + average + activations + copy;
+}
+
 double MemoryEstimate::total() const {
-  const double state =
-      masters + gradients + moments + compute + quantizers + average + copy + teacher + buffers;
-  const double training = state + std::max(activations + std::max(loss, working), evaluation);
-  return std::max(training, std::max(state, uncut) + streams) + program;
+  const double models = masters + compute + quantizers + teacher;
+  const double state = models + gradients + moments + average + copy + buffers;
+  const double training =
+      state + std::max({activations + std::max(loss, working), evaluation, update});
+  const double before = (uncut > 0 ? uncut : models) + std::max(streams, evaluation);
+  return std::max(training, before) + program;
 }
 
 MemoryEstimate estimate_memory(const Workload& work, const Share& share, double program) {
@@ -224,14 +211,9 @@ MemoryEstimate estimate_memory(const Workload& work, const Share& share, double 
     add_activations(work, tokens, m);
     add_loss(work, tokens, m);
   }
-  if (s.blockwise_wanted()) {
-    const double streams = s.blockwise.input == "full" ? 2 : 3;
-    m.streams =
-        streams * kFp32 *
-        static_cast<double>(s.blockwise.samples * s.blockwise_seq_len() * work.student.width);
-  }
+  m.streams = blockwise_bytes(work, share.ranks);
   m.evaluation = evaluation_bytes(work);
-  m.uncut = uncut_bytes(work);
+  m.uncut = models_before(work, m);
   m.program = program;
   return m;
 }

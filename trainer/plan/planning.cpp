@@ -1,6 +1,7 @@
 #include "trainer/plan/planning.h"
 
 #include <functional>
+#include <sstream>
 
 namespace sterna::plan {
 namespace {
@@ -73,26 +74,76 @@ std::string half_batch(Workload& work, int64_t ranks) {
          " train.accumulate=" + std::to_string(train.accumulate);
 }
 
-/// In the order in which they are worth trying: what costs no time first.
-std::vector<Change> changes() {
-  return {strategy("zero1"),
-          teacher_in_bf16,
-          student_in_bf16,
-          strategy("zero2"),
-          half_batch,
-          shard_teacher,
-          teacher_in_8_bits,
-          strategy("zero3"),
-          run_blocks_again,
-          half_batch,
-          half_batch,
-          half_batch,
-          half_batch,
-          half_batch};
+/// Of host memory a CPU has no other.
+std::string offload_inputs(Workload& work, int64_t) {
+  std::string& now = work.settings.memory.offload;
+  if (!now.empty() || !on_device(work))
+    return {};
+  now = "activations";
+  const std::string again = run_blocks_again(work, 1);
+  return again + (again.empty() ? "" : " ") + "memory.offload=activations";
 }
 
-bool fits(const Planned& planned, const Machine& machine) {
-  return planned.memory.total() <= memory_of(machine);
+std::string offload_optimizer(Workload& work, int64_t) {
+  std::string& now = work.settings.memory.offload;
+  if (now == "optimizer" || !on_device(work))
+    return {};
+  now = "optimizer";
+  return "memory.offload=optimizer";
+}
+
+/// In the order in which they are worth trying: what costs no time first.
+const std::vector<Change>& changes() {
+  static const std::vector<Change> all = {strategy("zero1"),
+                                          teacher_in_bf16,
+                                          student_in_bf16,
+                                          strategy("zero2"),
+                                          half_batch,
+                                          shard_teacher,
+                                          teacher_in_8_bits,
+                                          strategy("zero3"),
+                                          run_blocks_again,
+                                          offload_inputs,
+                                          half_batch,
+                                          half_batch,
+                                          half_batch,
+                                          half_batch,
+                                          half_batch,
+                                          offload_optimizer};
+  return all;
+}
+
+/// Adds "key=value key=value"; a key that is there already is said once, as it is now.
+void add_keys(std::vector<std::string>& said, const std::string& more) {
+  std::istringstream words(more);
+  for (std::string word; words >> word;) {
+    const std::string key = word.substr(0, word.find('=') + 1);
+    std::erase_if(said, [&](const std::string& each) { return each.starts_with(key); });
+    said.push_back(word);
+  }
+}
+
+/// A recipe under some changes, each in the state in which those before leave it.
+struct Tried {
+  std::vector<size_t> which;  ///< of changes()
+  Workload work;
+  Remedy remedy;
+};
+
+Tried with_changes(const Workload& work,
+                   const std::vector<size_t>& which,
+                   int64_t ranks,
+                   const Machine& machine) {
+  Tried tried{{}, work, {}};
+  for (const size_t each : which) {
+    const std::string said = changes()[each](tried.work, ranks);
+    if (said.empty())
+      continue;
+    tried.which.push_back(each);
+    add_keys(tried.remedy.changes, said);
+  }
+  tried.remedy.planned = planned(tried.work, ranks, machine);
+  return tried;
 }
 
 }  // namespace
@@ -101,12 +152,23 @@ double memory_of(const Machine& machine) {
   return machine.memory_gib * kGiB;
 }
 
+double host_memory_of(const Machine& machine) {
+  return machine.host_gib * kGiB;
+}
+
+bool has_room(const Planned& planned, const Machine& machine) {
+  const double here = planned.memory.total();
+  const double host = planned.memory.host.total();
+  if (is_cpu(machine))
+    return here + host <= memory_of(machine);
+  return here <= memory_of(machine) && host <= host_memory_of(machine);
+}
+
 Planned planned(const Workload& work, int64_t ranks, const Machine& machine) {
   Planned result;
   result.share = share_among(work, ranks);
   result.memory = estimate_memory(work, result.share, machine.reserved_gib * kGiB);
-  if (machine.like == "cpu")  // elsewhere it is in host memory, which is not what is planned
-    result.memory.copy = checkpoint_copy(work, ranks);
+  (on_device(work) ? result.memory.host.copy : result.memory.copy) = checkpoint_copy(work, ranks);
   result.scale = scale_point(work, result.share, machine);
   return result;
 }
@@ -146,27 +208,28 @@ std::vector<Remedy> single_remedies(const Workload& work, int64_t ranks, const M
 }
 
 Remedy remedies_until_it_fits(const Workload& work, int64_t ranks, const Machine& machine) {
-  Workload changed = work;
-  Remedy remedy{{}, planned(work, ranks, machine)};
-  for (const Change& change : changes()) {
-    if (fits(remedy.planned, machine))
+  const auto with = [&](const std::vector<size_t>& which) {
+    return with_changes(work, which, ranks, machine);
+  };
+  Tried best = with({});
+  for (size_t next = 0; next < changes().size(); ++next) {
+    if (has_room(best.remedy.planned, machine))
       break;
-    const Workload before = changed;
-    const std::string said = change(changed, ranks);
-    if (said.empty())
-      continue;
-    Planned now = planned(changed, ranks, machine);
-    if (now.memory.total() >= remedy.planned.memory.total()) {
-      changed = before;
-      continue;
-    }
-    // The same key said twice is said once, as it is now.
-    const std::string key = said.substr(0, said.find('=') + 1);
-    std::erase_if(remedy.changes, [&](const std::string& each) { return each.starts_with(key); });
-    remedy.changes.push_back(said);
-    remedy.planned = std::move(now);
+    std::vector<size_t> more = best.which;
+    more.push_back(next);
+    Tried now = with(more);
+    if (now.remedy.planned.memory.total() < best.remedy.planned.memory.total())
+      best = std::move(now);
   }
-  return remedy;
+  if (!has_room(best.remedy.planned, machine))
+    return best.remedy;
+  for (size_t i = best.which.size(); i-- > 0;) {
+    std::vector<size_t> fewer = best.which;
+    fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
+    if (Tried now = with(fewer); has_room(now.remedy.planned, machine))
+      best = std::move(now);
+  }
+  return best.remedy;
 }
 
 }  // namespace sterna::plan

@@ -27,8 +27,17 @@ struct Planned {
 /// @throws recipes::UserError  as share_among()
 Planned planned(const Workload& work, int64_t ranks, const Machine& machine);
 
-/// Bytes of memory that a rank has.
+/// Bytes of memory that a rank has, and of host memory beside a GPU.
 double memory_of(const Machine& machine);
+double host_memory_of(const Machine& machine);
+
+/// A machine whose ranks compute in host memory.
+inline bool is_cpu(const Machine& machine) {
+  return machine.like == "cpu";
+}
+
+/// True where a rank's memory takes it, and the host's what lies there: on a CPU the same.
+bool has_room(const Planned& planned, const Machine& machine);
 
 /// The recipe under another `[dist]`.
 struct Sharded {
@@ -49,9 +58,10 @@ struct Remedy {
 /// Each change alone that makes a recipe hold less, with what it brings.
 std::vector<Remedy> single_remedies(const Workload& work, int64_t ranks, const Machine& machine);
 
-/// Changes on top of each other, those that cost least time first, until a rank has room. No
-/// changes where it has room as it is, and none that are enough where nothing is.
-/// @return  the last of what was tried
+/// Changes on top of each other, those that cost least time first, until a rank has room; then
+/// without those that need not be, those that cost most given up first. No changes where there is
+/// room as it is, and none that are enough where nothing is.
+/// @return  the last of what was tried; a change of it names one key
 Remedy remedies_until_it_fits(const Workload& work, int64_t ranks, const Machine& machine);
 
 }  // namespace sterna::plan

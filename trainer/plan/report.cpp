@@ -62,14 +62,18 @@ std::string machine_text(const Machine& m) {
   std::ostringstream text;
   text << "assumed of " << m.like << ": " << run::short_number(100 * m.mfu, 3) << " % of "
        << run::short_number(m.peak_tflops, 4) << " TFLOP/s, " << run::short_number(m.memory_gbs, 4)
-       << " GB/s memory; " << m.per_node << " ranks a node at " << run::short_number(m.intra_gbs, 3)
-       << " GB/s and " << run::short_number(m.intra_us, 3) << " us a hop, "
-       << run::short_number(m.inter_gbs, 3) << " GB/s a rank and "
-       << run::short_number(m.inter_us, 3) << " us between nodes;\n  times of ranks deviate by "
-       << run::short_number(100 * m.jitter, 3) << " %, a rank fails every "
-       << run::short_number(m.mtbf_hours, 5) << " h, checkpoints are written at "
-       << run::short_number(m.storage_gbs, 3) << " GB/s a node, a restart takes "
-       << run::short_number(m.restart_minutes, 3) << " min (machine.* changes these)\n";
+       << " GB/s memory; ";
+  if (!is_cpu(m))
+    text << "host memory " << run::short_number(m.host_gbs, 3) << " GB/s, "
+         << run::short_number(m.pcie_gbs, 3) << " GB/s to it; ";
+  text << m.per_node << " ranks a node at " << run::short_number(m.intra_gbs, 3) << " GB/s and "
+       << run::short_number(m.intra_us, 3) << " us a hop, " << run::short_number(m.inter_gbs, 3)
+       << " GB/s a rank and " << run::short_number(m.inter_us, 3)
+       << " us between nodes;\n  times of ranks deviate by " << run::short_number(100 * m.jitter, 3)
+       << " %, a rank fails every " << run::short_number(m.mtbf_hours, 5)
+       << " h, checkpoints are written at " << run::short_number(m.storage_gbs, 3)
+       << " GB/s a node, a restart takes " << run::short_number(m.restart_minutes, 3)
+       << " min (machine.* changes these)\n";
   return text.str();
 }
 
@@ -93,22 +97,36 @@ void print_models(const PlanReport& r, std::ostream& out) {
       << "\n";
 }
 
+std::string in_gib_or_nothing(double bytes) {
+  return bytes > 0 ? in_gib(bytes) : "";
+}
+
 void print_memory(const PlanReport& r, std::ostream& out) {
+  const MemoryEstimate& memory = r.planned.memory;
+  const bool beside = memory.host.total() > 0;
   out << "\nmemory of a rank, GiB\n";
   std::vector<std::vector<std::string>> rows;
-  for (const auto& [name, bytes] : parts_of(r.planned.memory))
-    if (bytes > 0)
-      rows.push_back({name, in_gib(bytes)});
-  rows.push_back({"at its fullest", in_gib(r.planned.memory.total())});
+  const auto add = [&](const std::string& name, double here, double host) {
+    rows.push_back({name, in_gib_or_nothing(here)});
+    if (beside)
+      rows.back().push_back(in_gib_or_nothing(host));
+  };
+  if (beside)
+    rows.push_back({"", is_cpu(r.machine) ? "" : "device", "host"});
+  for (const MemoryPart& part : parts_of(memory))
+    if (part.here > 0 || part.host > 0)
+      add(part.name, part.here, part.host);
+  add("at its fullest", memory.total(), memory.host.total());
   print_rows(rows, out);
-  if (const double host = r.planned.memory.host; host > 0)
-    out << "  in host memory beside it: " << in_gib(host) << " of inputs of blocks\n";
-  out << "  (of loss chunk and block in work only the larger is there at a time, and an "
-         "evaluation is beside\n"
-         "  neither of them nor activations; block-wise streams and uncut models are gone before "
-         "these come)\n  "
+  out << "  (of loss chunk and block in work only the larger is there at a time; evaluation and "
+         "optimizer in work\n"
+         "  are beside neither of them nor activations; the block-wise stage and uncut models are "
+         "gone before these come)\n  "
       << (r.fits() ? "fits" : "DOES NOT FIT") << " into " << fixed(r.machine.memory_gib, 1)
-      << " GiB\n";
+      << " GiB";
+  if (beside && !is_cpu(r.machine))
+    out << " and " << fixed(r.machine.host_gib, 1) << " GiB of host memory";
+  out << "\n";
 }
 
 /// Steps between checkpoints; once a run where they come seldom.
@@ -120,15 +138,22 @@ void print_time(const PlanReport& r, std::ostream& out) {
   const ScalePoint& p = r.planned.scale;
   const auto all = static_cast<double>(r.planned.share.ranks);
   out << "\ntime of a step\n";
-  print_rows({{"student", seconds_text(p.time.student)},
-              {"teacher", seconds_text(p.time.teacher)},
-              {"optimizer, quantizers", seconds_text(p.time.optimizer)},
-              {"exposed communication", seconds_text(p.time.exposed)},
-              {"the slowest rank", seconds_text(p.waiting)},
-              {"all", seconds_text(p.step())}},
-             out);
+  std::vector<std::vector<std::string>> rows{
+      {"student", seconds_text(p.time.student)},
+      {"teacher", seconds_text(p.time.teacher)},
+      {"optimizer, quantizers", seconds_text(p.time.optimizer)},
+      {"exposed communication", seconds_text(p.time.exposed)}};
+  if (p.time.copied > 0)
+    rows.push_back({"exposed copies, host memory", seconds_text(p.time.uncovered)});
+  rows.push_back({"the slowest rank", seconds_text(p.waiting)});
+  rows.push_back({"all", seconds_text(p.step())});
+  print_rows(rows, out);
   out << "  a rank sends " << run::short_number(p.time.sent / 1e9, 3) << " GB in "
-      << seconds_text(p.time.network) << " of network\n";
+      << seconds_text(p.time.network) << " of network";
+  if (p.time.copied > 0)
+    out << ", and moves " << run::short_number(p.time.copied / 1e9, 3)
+        << " GB to and from host memory in " << seconds_text(p.time.copies);
+  out << "\n";
   const double rate = r.planned.tokens_per_second(r.work);
   const int64_t steps = r.work.settings.train.steps;
   out << "\nrun      " << fixed(rate, 0) << " tokens/s, " << fixed(rate / all, 0)
@@ -153,7 +178,7 @@ void print_strategies(const PlanReport& r, std::ostream& out) {
     rows.push_back({each.dist.strategy + (r.work.teacher ? ", " + each.dist.teacher : ""),
                     in_gib(each.planned.memory.total()),
                     fixed(each.planned.tokens_per_second(r.work), 0),
-                    has_room(each.planned, r) ? "fits" : ""});
+                    has_room(each.planned, r.machine) ? "fits" : ""});
   }
   print_rows(rows, out);
 }
@@ -171,10 +196,12 @@ void print_remedies(const PlanReport& r, std::ostream& out) {
   out << "\nwhat else helps, tried one by one: GiB of a rank, tokens/s\n";
   std::vector<std::vector<std::string>> rows;
   const auto add = [&](const Remedy& remedy) {
+    const double host = remedy.planned.memory.host.total();
     rows.push_back({joined(remedy.changes),
                     in_gib(remedy.planned.memory.total()),
+                    is_cpu(r.machine) ? "" : "host " + in_gib(host),
                     fixed(remedy.planned.tokens_per_second(r.work), 0),
-                    has_room(remedy.planned, r) ? "fits" : ""});
+                    has_room(remedy.planned, r.machine) ? "fits" : ""});
   };
   for (const Remedy& remedy : r.single)
     if (!remedy.changes.front().starts_with("dist."))  // those stand above
@@ -182,7 +209,7 @@ void print_remedies(const PlanReport& r, std::ostream& out) {
   print_rows(rows, out);
   rows.clear();
   add(r.together);
-  const bool enough = has_room(r.together.planned, r);
+  const bool enough = has_room(r.together.planned, r.machine);
   out << (enough ? "together, as little as is enough\n"
                  : "together, and still too much: more ranks, or GPUs with more memory\n");
   print_rows(rows, out);

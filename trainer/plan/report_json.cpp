@@ -7,22 +7,23 @@ namespace sterna::plan {
 
 using nlohmann::ordered_json;
 
-std::vector<std::pair<std::string, double>> parts_of(const MemoryEstimate& m) {
+std::vector<MemoryPart> parts_of(const MemoryEstimate& m) {
   return {{"weights", m.compute},
-          {"masters", m.masters},
-          {"gradients", m.gradients},
-          {"moments", m.moments},
-          {"quantizers", m.quantizers},
-          {"average", m.average},
+          {"masters", m.masters, m.host.masters},
+          {"gradients", m.gradients, m.host.gradients},
+          {"moments", m.moments, m.host.moments},
+          {"quantizers", m.quantizers, m.host.quantizers},
+          {"average", m.average, m.host.average},
           {"teacher", m.teacher},
-          {"activations", m.activations},
+          {"activations", m.activations, m.host.activations},
           {"loss chunk", m.loss},
           {"block in work", m.working},
           {"exchange buffers", m.buffers},
-          {"block-wise streams", m.streams},
+          {"optimizer in work", m.update},
+          {"block-wise stage", m.streams},
           {"evaluation", m.evaluation},
           {"uncut models", m.uncut},
-          {"checkpoint copy", m.copy},
+          {"checkpoint copy", m.copy, m.host.copy},
           {"program", m.program}};
 }
 
@@ -41,18 +42,12 @@ int64_t nodes_of(int64_t ranks, const Machine& machine) {
   return (ranks + machine.per_node - 1) / machine.per_node;
 }
 
-bool has_room(const Planned& planned, const PlanReport& r) {
-  // What lies in host memory beside a CPU lies in the same memory.
-  const double beside = r.machine.like == "cpu" ? planned.memory.host : 0;
-  return planned.memory.total() + beside <= memory_of(r.machine);
-}
-
 double rank_rate(const ScalePoint& point, const Workload& work, int64_t first) {
   return work.tokens() / static_cast<double>(first) / point.step();
 }
 
 bool PlanReport::fits() const {
-  return has_room(planned, *this);
+  return has_room(planned, machine);
 }
 
 namespace {
@@ -82,6 +77,9 @@ ordered_json json_of(const ScalePoint& p) {
           {"slowest_rank_s", p.waiting},
           {"step_s", p.step()},
           {"sent_bytes", p.time.sent},
+          {"copies_s", p.time.copies},
+          {"uncovered_copies_s", p.time.uncovered},
+          {"copied_bytes", p.time.copied},
           {"checkpoint_s", p.failures.checkpoint},
           {"checkpoint_interval_s", p.failures.interval},
           {"failure_every_s", p.failures.between},
@@ -91,8 +89,9 @@ ordered_json json_of(const ScalePoint& p) {
 ordered_json json_of(const Remedy& remedy, const PlanReport& r) {
   return {{"changes", remedy.changes},
           {"memory_bytes", remedy.planned.memory.total()},
+          {"host_memory_bytes", remedy.planned.memory.host.total()},
           {"tokens_per_s", remedy.planned.tokens_per_second(r.work)},
-          {"fits", has_room(remedy.planned, r)}};
+          {"fits", has_room(remedy.planned, r.machine)}};
 }
 
 ordered_json head_of(const Workload& work, const Machine& machine) {
@@ -121,15 +120,19 @@ ordered_json to_json(const PlanReport& r) {
   json["seq_len"] = r.work.settings.train.seq_len;
   json["micro_batch"] = share.rows;
   json["micro_batches"] = share.micro_batches();
-  for (const auto& [name, bytes] : parts_of(r.planned.memory)) {
-    std::string key = name;
+  for (const MemoryPart& part : parts_of(r.planned.memory)) {
+    std::string key = part.name;
     std::replace_if(
         key.begin(), key.end(), [](char c) { return c == ' ' || c == '-'; }, '_');
-    json["memory"][key] = bytes;
+    json["memory"][key] = part.here;
+    if (part.host > 0)
+      json["host_memory"][key] = part.host;
   }
   json["memory"]["total"] = r.planned.memory.total();
-  json["memory"]["host"] = r.planned.memory.host;
   json["memory"]["room"] = memory_of(r.machine);
+  json["host_memory"]["total"] = r.planned.memory.host.total();
+  json["host_memory"]["room"] =
+      is_cpu(r.machine) ? memory_of(r.machine) : host_memory_of(r.machine);
   json["fits"] = r.fits();
   json["step"] = json_of(r.planned.scale);
   json["tokens_per_s"] = r.planned.tokens_per_second(r.work);
@@ -144,7 +147,7 @@ ordered_json to_json(const PlanReport& r) {
                                   {"teacher", each.dist.teacher},
                                   {"memory_bytes", each.planned.memory.total()},
                                   {"tokens_per_s", each.planned.tokens_per_second(r.work)},
-                                  {"fits", has_room(each.planned, r)}});
+                                  {"fits", has_room(each.planned, r.machine)}});
   json["remedies"] = ordered_json::array();
   for (const Remedy& remedy : r.single)
     json["remedies"].push_back(json_of(remedy, r));

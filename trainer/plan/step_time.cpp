@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "trainer/plan/memory_model.h"
 #include "trainer/run/step_log.h"
@@ -40,17 +41,18 @@ class Replay {
       forward(/*first=*/i == 0);
       backward(/*last=*/i + 1 == share_.micro_batches());
     }
-    wait(network_);
+    settle();
+    wait(network_, time_.exposed);
+    wait(copied_, time_.uncovered);
     update();
-    time_.exposed = std::max(0.0, compute_ - time_.computing());
     return time_;
   }
 
  private:
-  bool zero(int64_t stage) const {
-    const std::string& strategy = work_.settings.dist.strategy;
-    return strategy.starts_with("zero") && strategy.back() - '0' >= stage;
-  }
+  bool zero(int64_t stage) const { return zero_stage(work_.settings.dist) >= stage; }
+
+  /// Of what a rank owns.
+  double own() const { return zero(1) ? 1.0 / static_cast<double>(share_.ranks) : 1.0; }
 
   /// @return  when it is done
   double send(Collective what, double bytes) {
@@ -66,7 +68,19 @@ class Replay {
     spent += seconds;
   }
 
-  void wait(double until) { compute_ = std::max(compute_, until); }
+  void wait(double until, double& waited) {
+    waited += std::max(0.0, until - compute_);
+    compute_ = std::max(compute_, until);
+  }
+
+  /// Between device and host memory, begun when `ready`. @return  when it is done
+  double copy(double bytes, double ready) {
+    const double seconds = bytes / (machine_.pcie_gbs * 1e9);
+    copied_ = std::max(copied_, ready) + seconds;
+    time_.copies += seconds;
+    time_.copied += bytes;
+    return copied_;
+  }
 
   double weights(size_t part) const {
     const PartSize& p = work_.parts[part];
@@ -83,7 +97,7 @@ class Replay {
   void fetched_ahead(size_t parts, const Bytes& bytes, const Compute& compute) {
     double ready = send(Collective::kAllGather, bytes(0));
     for (size_t i = 0; i < parts; ++i) {
-      wait(ready);
+      wait(ready, time_.exposed);
       if (i + 1 < parts)
         ready = send(Collective::kAllGather, bytes(i + 1));
       compute(i);
@@ -102,8 +116,26 @@ class Replay {
         compute(i);
   }
 
+  /// Bytes of the input of a block, which lies in host memory meanwhile; 0 for other parts.
+  double input(size_t part) const {
+    const run::Settings& s = work_.settings;
+    const bool moves = on_device(work_) && s.memory.offload == "activations";
+    return !moves || part == 0 || part + 1 == student_.size()
+               ? 0
+               : static_cast<double>(share_.rows * s.train.seq_len * work_.student.width) *
+                     bytes_of(s.model.dtype);
+  }
+
+  /// An input has until the next block to be gone, and that long to come back.
   void forward(bool first) {
-    const auto compute = [&](size_t i) { spend(seconds_ * student_[i], time_.student); };
+    double gone = 0;
+    const auto compute = [&](size_t i) {
+      if (const double bytes = input(i); bytes > 0) {
+        wait(gone, time_.uncovered);
+        gone = copy(bytes, compute_);
+      }
+      spend(seconds_ * student_[i], time_.student);
+    };
     if (share_.ranks > 1 && (zero(3) || (zero(1) && first)))
       return fetched_ahead(
           student_.size(), [&](size_t i) { return weights(i); }, compute);
@@ -130,28 +162,49 @@ class Replay {
     return work_.parts[part].trained * bytes_of(work_.settings.dist.reduce_dtype);
   }
 
-  /// Sends what the buckets hold in whole ones; all of it at the end.
+  /// Sends what the buckets hold in whole ones, and lets them come down; all of it at the end.
   void reduce_buckets(double gradients, bool end) {
     bucket_ += gradients;
-    const double size = kMiB * work_.settings.dist.bucket_mib *
-                        bytes_of(work_.settings.dist.reduce_dtype) / 4;  // bucket_mib is of fp32
+    const double narrow = bytes_of(work_.settings.dist.reduce_dtype) / 4;
+    const double size = kMiB * work_.settings.dist.bucket_mib * narrow;  // bucket_mib is of fp32
     while (bucket_ >= size || (end && bucket_ > 0)) {
-      send(Collective::kAllReduce, std::min(bucket_, size));
-      bucket_ -= std::min(bucket_, size);
+      const double bytes = std::min(bucket_, size);
+      const double summed = share_.ranks > 1 ? send(Collective::kAllReduce, bytes) : compute_;
+      if (offloads_optimizer(work_))
+        copy(bytes / narrow, summed);
+      bucket_ -= bytes;
     }
+  }
+
+  /// Until the sum that is under way is there, and its own rows in host memory.
+  void settle() {
+    wait(summed_, time_.exposed);
+    if (comes_down_ > 0)
+      wait(copy(std::exchange(comes_down_, 0), compute_), time_.uncovered);
+  }
+
+  void exchange(size_t part, bool last) {
+    if (!(last || zero(2)))
+      return;
+    if (!zero(1))
+      return reduce_buckets(gradients(part), /*end=*/part == 0);
+    settle();  // one part's sum is under way at a time
+    summed_ = send(Collective::kReduceScatter, gradients(part));
+    if (offloads_optimizer(work_))
+      comes_down_ = gradients(part) * own();
   }
 
   void backward(bool last) {
     const size_t parts = student_.size();
+    double here = 0;  // the last block's input never left
     const auto compute = [&](size_t i) {
       const size_t part = parts - 1 - i;
+      wait(std::exchange(here, 0), time_.uncovered);
+      if (i > 0 && input(part - 1) > 0)
+        here = copy(input(part - 1), compute_);
       spend(backward_seconds(part), time_.student);
-      if (share_.ranks == 1 || !(last || zero(2)))
-        return;
-      if (!zero(1))
-        return reduce_buckets(gradients(part), /*end=*/part == 0);
-      wait(summed_);  // one part's sum is under way at a time
-      summed_ = send(Collective::kReduceScatter, gradients(part));
+      if (share_.ranks > 1 || offloads_optimizer(work_))
+        exchange(part, last);
     };
     if (zero(3) && share_.ranks > 1)
       return fetched_ahead(
@@ -161,13 +214,28 @@ class Replay {
   }
 
   /// Weight, gradient and moments are read, three of these written; a quantizer reads master and
-  /// gradient, writes the gradient, reads the master once more and writes the weight.
+  /// gradient, writes the gradient, reads the master once more and writes the weight. On a device
+  /// quantizers are in host memory: masters and gradients come down to them where they are not
+  /// there, and gradients go up again; weights go up while the next is made.
   void update() {
     const PartSize all = sum_of(work_.parts);
-    const double each = zero(1) ? static_cast<double>(share_.ranks) : 1.0;
-    const double bytes =
-        28 * all.moved + (16 + bytes_of(work_.settings.model.dtype)) * all.quantized;
-    spend(bytes / each / (machine_.memory_gbs * 1e9), time_.optimizer);
+    const double weight = bytes_of(work_.settings.model.dtype);
+    const double quantized = std::min(all.quantized, all.trained);
+    const bool beside = on_device(work_);
+    const bool below = offloads_optimizer(work_);
+    const double rate = machine_.memory_gbs * 1e9 / own();
+    const double host = machine_.host_gbs * 1e9 / own();
+    spend(28 * all.moved / (below ? host : rate), time_.optimizer);
+    const double making = (16 + weight) * quantized / (beside ? host : rate);
+    spend(making, time_.optimizer);
+    if (!beside)
+      return;
+    if (!below)
+      wait(copy(3 * 4 * quantized * own(), compute_), time_.uncovered);
+    const double casting = below ? (4 + weight) * (all.trained - quantized) / host : 0;
+    spend(casting, time_.optimizer);
+    const double began = compute_ - making - casting;
+    wait(copy(weight * (below ? all.trained : quantized) * own(), began), time_.uncovered);
   }
 
   const Workload& work_;
@@ -177,8 +245,10 @@ class Replay {
   double seconds_ = 0;                     // of one multiply-add of each token of a micro-batch
   double compute_ = 0;
   double network_ = 0;
-  double bucket_ = 0;  // bytes of gradients that wait
-  double summed_ = 0;  // zero: when the last part's sum is there
+  double bucket_ = 0;      // bytes of gradients that wait
+  double summed_ = 0;      // zero: when the last part's sum is there
+  double copied_ = 0;      // when the way between device and host memory is free again
+  double comes_down_ = 0;  // zero: bytes of own rows, when they are summed
   StepTime time_;
 };
 

@@ -5,6 +5,7 @@
 #include "trainer/model/adapters.h"
 #include "trainer/model/plan_fits.h"
 #include "trainer/model/quantizers.h"
+#include "trainer/run/rank_checks.h"
 
 namespace sterna::plan {
 namespace {
@@ -73,7 +74,8 @@ PartSize size_of(const model::Parameter& p,
     size.quantizers = 4 * (learned + sum_elements(quantizer->buffers())) + (holds ? n : 0);
     learns = learned > 0 && trains.quantizer(p);
     if (learns)
-      size.moved += holds ? sum_elements(quantizer->parameters(), "scale") : learned;
+      size.learned = holds ? sum_elements(quantizer->parameters(), "scale") : learned;
+    size.moved += size.learned;
   }
   size.trained = trains.master(p) || learns ? n : 0;
   return size;
@@ -87,6 +89,7 @@ void PartSize::add(const PartSize& other) {
   quantized += other.quantized;
   trained += other.trained;
   moved += other.moved;
+  learned += other.learned;
   quantizers += other.quantizers;
   packed += other.packed;
 }
@@ -142,13 +145,6 @@ std::vector<PartSize> held_of_teacher(const run::Session& session) {
   return {head};
 }
 
-/// One micro-batch on each rank, or several full ones.
-bool shares_evenly(const run::TrainConfig& train, int64_t accumulate, int64_t ranks) {
-  const int64_t samples = train.batch * accumulate;
-  const int64_t share = samples / ranks;
-  return samples % ranks == 0 && (share <= train.batch || share % train.batch == 0);
-}
-
 }  // namespace
 
 Workload workload_of(const run::Session& session) {
@@ -157,9 +153,11 @@ Workload workload_of(const run::Session& session) {
   work.student = session.source.config;
   work.parts = student_parts(session);
   model::Decoder shapes(work.student, at::kFloat);
-  for (const model::Parameter& p : shapes.parameters())
+  for (const model::Parameter& p : shapes.parameters()) {
     if (p.layer >= 0)
       work.largest_matrix = std::max(work.largest_matrix, elements(p.shape));
+    work.largest = std::max(work.largest, elements(p.shape));
+  }
   work.taught = session.settings.train.steps > 0 && session.objective->needs_teacher();
   if (work.taught && !session.caches_teacher())
     work.teacher = session.teacher_source.config;
@@ -171,21 +169,15 @@ Workload workload_of(const run::Session& session) {
   return work;
 }
 
+int64_t zero_stage(const run::DistConfig& dist) {
+  return dist.shards() ? dist.strategy.back() - '0' : 0;
+}
+
 Share share_among(const Workload& work, int64_t ranks) {
   const run::TrainConfig& train = work.settings.train;
-  if (shares_evenly(train, train.accumulate, ranks)) {
-    const int64_t samples = work.samples() / ranks;
-    return {ranks, samples, std::min(train.batch, samples)};
-  }
-  int64_t accumulate = train.accumulate + 1;
-  while (!shares_evenly(train, accumulate, ranks))
-    ++accumulate;  // ranks divides it at the latest
-  throw recipes::UserError(
-      "train.accumulate: a step has train.batch x train.accumulate = " +
-      std::to_string(work.samples()) + " samples, which do not divide among " +
-      std::to_string(ranks) +
-      " ranks in full micro-batches; train.accumulate=" + std::to_string(accumulate) +
-      " gives each rank " + std::to_string(train.batch * accumulate / ranks));
+  run::require_even_shares(train, ranks);
+  const int64_t samples = work.samples() / ranks;
+  return {ranks, samples, std::min(train.batch, samples)};
 }
 
 }  // namespace sterna::plan

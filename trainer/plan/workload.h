@@ -15,6 +15,7 @@ struct PartSize {
   double quantized = 0;   ///< of the matrices: in few bits
   double trained = 0;     ///< have a gradient
   double moved = 0;       ///< what the optimizer moves, quantizers' parameters included
+  double learned = 0;     ///< of these: quantizers' parameters
   double quantizers = 0;  ///< bytes of what quantizers learn and keep
   double packed = 0;      ///< bytes of matrices that are kept in few bits, counted nowhere else
 
@@ -36,6 +37,7 @@ struct Workload {
   model::DecoderConfig student;
   std::vector<PartSize> parts;
   double largest_matrix = 0;  ///< elements of the largest in a block
+  double largest = 0;         ///< of any parameter
 
   std::optional<model::DecoderConfig> teacher;  ///< of one that runs in every step
   std::vector<PartSize> teacher_parts;  ///< what is in memory of it; of a cached one the head
@@ -56,6 +58,20 @@ inline double bytes_of(const std::string& dtype) {
   return dtype == "bf16" ? 2 : 4;
 }
 
+/// Stages of ZeRO: 0 shares nothing, 1 masters and moments, 2 gradients, 3 weights.
+int64_t zero_stage(const run::DistConfig& dist);
+
+/// True where the ranks compute on devices beside the host's memory.
+inline bool on_device(const Workload& work) {
+  return work.settings.train.device != "cpu";
+}
+
+/// True where masters and moments, and the gradients that move them, lie in host memory beside the
+/// device. On a CPU they do so anyway.
+inline bool offloads_optimizer(const Workload& work) {
+  return on_device(work) && work.settings.memory.offload == "optimizer";
+}
+
 /// What a rank does in a step.
 struct Share {
   int64_t ranks = 1;
@@ -65,8 +81,7 @@ struct Share {
   int64_t micro_batches() const { return (samples + rows - 1) / rows; }
 };
 
-/// @throws recipes::UserError  where a step's samples do not divide among the ranks, in full
-///         micro-batches or one, with the next accumulation that does
+/// @throws recipes::UserError  as run::require_even_shares()
 Share share_among(const Workload& work, int64_t ranks);
 
 }  // namespace sterna::plan

@@ -57,13 +57,7 @@ std::vector<int64_t> fitting_accumulates(const TrainConfig& config, int64_t rank
 
 void require_shares(const Session& session, int64_t ranks) {
   const TrainConfig& config = session.settings.train;
-  if (!divides(config.batch, config.accumulate, ranks))
-    throw UserError("train.batch: " + std::to_string(config.batch) +
-                    " samples x train.accumulate = " + std::to_string(config.accumulate) +
-                    " cannot be shared evenly by " + std::to_string(ranks) +
-                    " ranks in full micro-batches; take train.accumulate=" +
-                    listed(fitting_accumulates(config, ranks)) + ", or " +
-                    ranks_named(fitting_ranks(config)));
+  require_even_shares(config, ranks);
   const int64_t share = config.batch * config.accumulate / ranks;
   if (session.samples && session.samples->together() == 2 && share % 2 != 0)
     throw UserError("train.batch: " + std::to_string(ranks) + " ranks get " +
@@ -73,6 +67,16 @@ void require_shares(const Session& session, int64_t ranks) {
 }
 
 }  // namespace
+
+void require_even_shares(const TrainConfig& config, int64_t ranks) {
+  if (!divides(config.batch, config.accumulate, ranks))
+    throw UserError("train.batch: " + std::to_string(config.batch) +
+                    " samples x train.accumulate = " + std::to_string(config.accumulate) +
+                    " cannot be shared evenly by " + std::to_string(ranks) +
+                    " ranks in full micro-batches; take train.accumulate=" +
+                    listed(fitting_accumulates(config, ranks)) + ", or " +
+                    ranks_named(fitting_ranks(config)));
+}
 
 void require_ranks(const Session& session, int64_t ranks) {
   const Settings& s = session.settings;

@@ -7,6 +7,14 @@
 
 namespace sterna::run {
 
+/// Ranks that a job is planned and checked for, and that are started on one host, at most.
+inline constexpr int64_t kMostRanks = int64_t{1} << 20;
+inline constexpr int64_t kMostRanksOfHost = 1024;
+
+/// Refuses a step whose samples do not divide among the ranks, in full micro-batches or one.
+/// @throws recipes::UserError  with the numbers that would do
+void require_even_shares(const TrainConfig& config, int64_t ranks);
+
 /// Refuses what these ranks cannot do together, or not yet: samples of a step that do not divide,
 /// and what `[dist]` cannot be combined with.
 /// @throws recipes::UserError  with the numbers that would do
