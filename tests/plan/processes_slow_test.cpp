@@ -24,6 +24,18 @@ class HeldByProcesses : public tests::RankTraining {
             "train.checkpoint_every=0"};
   }
 
+  /// Of others, ends in "=MODEL" what names it.
+  std::vector<std::string> all_keys(const std::string& model,
+                                    const std::string& strategy,
+                                    const std::vector<std::string>& others) const {
+    const std::string path = (folder_.path() / model).string();
+    std::vector<std::string> all = keys(strategy);
+    all.push_back("model.path=" + path);
+    for (const std::string& key : others)
+      all.push_back(key.ends_with("=MODEL") ? key.substr(0, key.size() - 5) + path : key);
+    return all;
+  }
+
   static double peak_of(pid_t process) {
     std::ifstream status("/proc/" + std::to_string(process) + "/status");
     for (std::string line; std::getline(status, line);)
@@ -33,12 +45,14 @@ class HeldByProcesses : public tests::RankTraining {
   }
 
   /// Highest resident memory of each rank.
-  std::map<int64_t, double> peaks(const std::string& model, const std::string& strategy) {
-    std::vector<std::string> more = keys(strategy);
-    more.push_back("model.path=" + (folder_.path() / model).string());
-    tests::Program program(of_ranks(kRanks, model + strategy, more), folder_.path() / "output.txt");
+  std::map<int64_t, double> peaks(const std::string& model,
+                                  const std::string& strategy,
+                                  const std::vector<std::string>& others = {},
+                                  int64_t ranks = kRanks) {
+    const std::vector<std::string> more = all_keys(model, strategy, others);
+    tests::Program program(of_ranks(ranks, model + strategy, more), folder_.path() / "output.txt");
     std::map<int64_t, double> peaks;
-    const std::map<int64_t, pid_t> all = processes(kRanks + 1);
+    const std::map<int64_t, pid_t> all = processes(ranks + 1);
     for (bool living = true; living;) {
       living = false;
       for (const auto& [rank, process] : all) {
@@ -54,13 +68,50 @@ class HeldByProcesses : public tests::RankTraining {
     return peaks;
   }
 
-  Workload work_of(const std::string& strategy) const {
+  Workload work_of(const std::string& strategy,
+                   const std::vector<std::string>& others = {},
+                   const std::string& model = "large") const {
     recipes::Recipe recipe =
         recipes::Recipe::load(tests::source_dir() / "recipes/tests/tiny_kl.toml");
-    for (const std::string& key : keys(strategy))
+    for (const std::string& key : all_keys(model, strategy, others))
       recipe.set(key);
-    recipe.set("model.path=" + (folder_.path() / "large").string());
     return workload_of(run::open_shapes(recipe));
+  }
+
+  /// What a model of some blocks of 3.2 million weights takes more than a negligible one.
+  void expect_as_planned(const std::string& what,
+                         const std::string& strategy,
+                         const std::vector<std::string>& others,
+                         int64_t ranks) {
+    const auto planned = [&](const std::string& model) {
+      const Workload work = work_of(strategy, others, model);
+      return estimate_memory(work, share_among(work, ranks), /*program=*/0);
+    };
+    const MemoryEstimate m = planned("large");
+    const double plan = m.total() - planned("model").total();
+    const std::map<int64_t, double> none = peaks("model", strategy, others, ranks);
+    const std::map<int64_t, double> held = peaks("large", strategy, others, ranks);
+    ASSERT_EQ(held.size(), static_cast<size_t>(ranks));
+    for (const auto& [rank, peak] : held) {
+      const double measured = peak - none.at(rank);
+      std::printf("%s, %s, rank %d: %.0f MB, planned %.0f\n",
+                  what.c_str(),
+                  strategy.c_str(),
+                  static_cast<int>(rank),
+                  measured / 1e6,
+                  plan / 1e6);
+      EXPECT_NEAR(measured, plan, 0.1 * plan) << what << ", " << strategy << " rank " << rank;
+    }
+  }
+
+  void write_large(int64_t layers) {
+    tests::TinyModel shape;
+    shape.width = 512;
+    shape.inner = 1408;
+    shape.layers = layers;
+    shape.kv_heads = shape.heads = 8;
+    shape.positions = 512;
+    tests::write_tiny_model(folder_.path() / "large", shape);
   }
 };
 
@@ -68,12 +119,7 @@ TEST_F(HeldByProcesses, IsWhatPlanAndFormulasSay) {
 #ifdef __SANITIZE_ADDRESS__
   GTEST_SKIP() << "AddressSanitizer keeps what was freed";
 #endif
-  tests::TinyModel shape;
-  shape.width = 512;
-  shape.inner = 1408;
-  shape.layers = 12;
-  shape.kv_heads = shape.heads = 8;
-  tests::write_tiny_model(folder_.path() / "large", shape);
+  write_large(12);
   constexpr double kEach = 1.0 / kRanks;
   // Bytes a weight: compute weights 4, gradients 4, master and two moments 12; of a block what
   // travels and what is computed with.
@@ -103,6 +149,58 @@ TEST_F(HeldByProcesses, IsWhatPlanAndFormulasSay) {
       EXPECT_NEAR(measured, formula, 0.1 * formula) << strategy << " rank " << rank;
     }
   }
+}
+
+TEST_F(HeldByProcesses, IsWhatThePlanSaysOfAnEvaluation) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "AddressSanitizer keeps what was freed";
+#endif
+  write_large(2);
+  tests::write_text_file(folder_.path() / "eval.txt", tests::tiny_text(1500));
+  // Windows of 8,192 tokens at a time on each rank, whose blocks take more than the models with
+  // their state.
+  const std::vector<std::string> evaluates{"eval.text=" + (folder_.path() / "eval.txt").string(),
+                                           "eval.window=256",
+                                           "eval.batch=32",
+                                           "eval.max_windows=64",
+                                           "eval.before=false",
+                                           "eval.after=true",
+                                           "data.cache=" + (folder_.path() / "tokens").string(),
+                                           "data.text=" + (folder_.path() / "text.txt").string()};
+  expect_as_planned("evaluation", "ddp", evaluates, kRanks);
+  std::vector<std::string> compares = evaluates;
+  compares.insert(compares.end(), {"kd.loss=kl", "dist.teacher=sharded"});
+  expect_as_planned("evaluation beside a teacher", "zero3", compares, kRanks);
+}
+
+TEST_F(HeldByProcesses, IsWhatThePlanSaysOfModelsThatAreCutLate) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "AddressSanitizer keeps what was freed";
+#endif
+  write_large(12);
+  const int64_t four = 4;
+  expect_as_planned("ranges",
+                    "zero3",
+                    {"train.accumulate=4", "kd.range=[{ match = \"*\", loss = \"l_inf\" }]"},
+                    four);
+  expect_as_planned("block-wise stage",
+                    "zero3",
+                    {"train.accumulate=4",
+                     "quant.weight={ name = \"affine_learned\", bits = 4, group = 64 }",
+                     "blockwise.samples=8",
+                     "blockwise.epochs=1",
+                     "blockwise.seq_len=64"},
+                    four);
+  // A teacher in eight bits, of which the student is a small part.
+  expect_as_planned("packed teacher",
+                    "zero3",
+                    {"train.accumulate=4",
+                     "kd.loss=kl",
+                     "dist.teacher=sharded",
+                     "model.path=" + (folder_.path() / "model").string(),
+                     "teacher.path=MODEL",
+                     "teacher.quant.weight={ name = \"minmax_sym\", bits = 8 }"},
+                    four);
 }
 
 }  // namespace
