@@ -13,6 +13,8 @@
 #include <unistd.h>
 #include <vector>
 
+#include <gtest/gtest.h>
+
 #include "tests/support/paths.h"
 #include "tests/support/temp_folder.h"
 
@@ -45,22 +47,19 @@ class Process {
       _exit(127);
     }
   }
-  ~Process() {
-    if (child_ > 0) {
-      ::kill(child_, SIGKILL);
-      wait();
-    }
-  }
+  ~Process() { end(); }
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
 
-  void signal(int number) { ::kill(child_, number); }
-
-  /// Exit code, or 128 + signal.
-  int wait() {
+  void signal(int number) {
     if (child_ > 0)
-      waitpid(child_, &status_, 0);
-    child_ = -1;
+      ::kill(child_, number);
+  }
+
+  /// Exit code, or 128 + signal. One that says nothing for too long fails the test and is killed.
+  int wait() {
+    for (Silence silence(*this); lives(); silence.look())
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
     return WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_);
   }
 
@@ -73,10 +72,12 @@ class Process {
   /// Waits until the output holds `text`. @return false where the child ends without it
   bool says(const std::string& text) {
     bool alive = true;
+    Silence silence(*this);
     while (output().find(text) == std::string::npos) {
       if (!alive)
         return false;
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      silence.look();
       alive = lives();
     }
     return true;
@@ -90,6 +91,40 @@ class Process {
   }
 
  private:
+  /// How long the process has said nothing: one that is slow does now and then.
+  class Silence {
+   public:
+    explicit Silence(Process& process) : process_(process) {}
+
+    void look() {
+      const auto now = std::chrono::steady_clock::now();
+      std::error_code none;
+      const auto bytes = std::filesystem::file_size(process_.output_, none);
+      if (bytes != bytes_)
+        since_ = now;
+      bytes_ = bytes;
+      if (now - since_ < kLongest)
+        return;
+      ADD_FAILURE() << "said nothing for " << kLongest.count() << " s, and was killed:\n"
+                    << process_.output();
+      process_.end();
+    }
+
+   private:
+    static constexpr std::chrono::seconds kLongest{300};
+    Process& process_;
+    uintmax_t bytes_ = 0;
+    std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
+  };
+
+  void end() {
+    if (child_ < 0)
+      return;
+    ::kill(child_, SIGKILL);
+    waitpid(child_, &status_, 0);
+    child_ = -1;
+  }
+
   std::filesystem::path output_;
   pid_t child_ = -1;
   int status_ = 0;
