@@ -8,18 +8,11 @@
 
 #include "quant/adapter.h"
 #include "quant/linear.h"
+#include "recipes/fnv.h"
 #include "recipes/user_error.h"
 
 namespace sterna::quant {
 namespace {
-
-/// FNV-1a: the same on every machine, unlike std::hash.
-uint64_t hash_of(const std::string& text) {
-  uint64_t hash = 14695981039346656037ULL;
-  for (const char c : text)
-    hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
-  return hash;
-}
 
 class Lora final : public Adapter {
  public:
@@ -55,7 +48,7 @@ class Lora final : public Adapter {
 
   std::vector<Tensor> initial(uint64_t seed) const override {
     const double bound = 1 / std::sqrt(static_cast<double>(inputs_));
-    auto generator = at::make_generator<at::CPUGeneratorImpl>(seed ^ hash_of(a_.name));
+    auto generator = at::make_generator<at::CPUGeneratorImpl>(seed ^ recipes::fnv1a(a_.name));
     return {at::empty({rank_, inputs_}, at::kFloat).uniform_(-bound, bound, generator),
             at::zeros({outputs_, rank_}, at::kFloat)};
   }

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <ostream>
 
+#include "recipes/fnv.h"
 #include "recipes/merge.h"
 #include "recipes/parse.h"
 #include "recipes/state.h"
@@ -168,11 +169,9 @@ std::vector<Difference> Recipe::diff(const Recipe& newer) const {
 }
 
 std::string Recipe::hash() const {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const auto& [key, text] : flat(state_->resolved)) {
-    for (const char c : key + " = " + text + "\n")
-      hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  }
+  uint64_t hash = fnv1a("");
+  for (const auto& [key, text] : flat(state_->resolved))
+    hash = fnv1a(key + " = " + text + "\n", hash);
   std::array<char, 17> buffer{};
   std::snprintf(buffer.data(), buffer.size(), "%016llx", static_cast<unsigned long long>(hash));
   return buffer.data();

@@ -6,6 +6,7 @@
 #include <limits>
 #include <sstream>
 
+#include "recipes/fnv.h"
 #include "recipes/user_error.h"
 #include "trainer/dist/slurm.h"
 
@@ -100,9 +101,7 @@ int port_of_job(const Variables& variables) {
   const std::string job = variables.text("SLURM_JOB_ID", variables.text("PMIX_NAMESPACE"));
   if (job.empty())
     return kUsualPort;
-  uint32_t hash = 2166136261U;  // FNV-1a: the same in every process, as std::hash need not be
-  for (const char c : job + "." + variables.text("SLURM_STEP_ID"))
-    hash = (hash ^ static_cast<uint8_t>(c)) * 16777619U;
+  const uint64_t hash = recipes::fnv1a(job + "." + variables.text("SLURM_STEP_ID"));
   return static_cast<int>(kFirstOfJobs + hash % kPortsOfJobs);
 }
 
