@@ -5,6 +5,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <ctime>
 #include <iostream>
 #include <thread>
 #include <unistd.h>
@@ -25,6 +26,7 @@ using namespace std::chrono_literals;
 std::atomic<bool> g_starving = false;
 std::atomic<bool> g_asked = false;  // to stop
 std::atomic<bool> g_told = false;   // that another rank was
+std::atomic<int64_t> g_checks = 0;  // how often the work could have stopped
 
 bool exists(const char* file) {
   return file != nullptr && access(file, F_OK) == 0;
@@ -33,6 +35,19 @@ bool exists(const char* file) {
 void compute_for_ever() {
   for (std::atomic<int64_t> i = 0;; ++i) {
   }
+}
+
+/// Works for longer than a rank may come no further, by its own clock: it may have a part of a
+/// core. @param piece  of the work
+void work_long(const std::function<void()>& piece) {
+  const auto computed = [] {
+    timespec time{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return time.tv_sec;
+  };
+  const char* patience = std::getenv(kPatience);
+  for (const time_t end = computed() + std::stol(patience) + 2; computed() < end;)
+    piece();
 }
 
 /// As a rank that dies between telling why and printing it.
@@ -55,7 +70,9 @@ class Deed {
   bool behind(int64_t step) {
     if (step == 2)
       (launch_.rank == 1 ? one() : others());
-    return (is("meets") || is("again") || is("leaves")) && step == 3;
+    const bool ends = is("meets") || is("again") || is("leaves") || is("works at a barrier") ||
+                      is("tells at a barrier") || is("spins alike");
+    return ends && step == 3;
   }
 
  private:
@@ -64,8 +81,17 @@ class Deed {
   void others() {
     if ((is("crash zero") && launch_.rank == 0) || (is("crash both") && launch_.rank == 0))
       std::abort();
-    if (is("sleeps at a barrier") || is("is held at a barrier"))
+    if (name_.ends_with("at a barrier"))
       world_.barrier();
+    if (is("spins alike"))
+      spin_alike();
+  }
+
+  /// As ranks that compute something apart that shows no progress, and come at the same time.
+  void spin_alike() {
+    const auto end = std::chrono::steady_clock::now() + 8s;
+    while (std::chrono::steady_clock::now() < end) {
+    }
   }
 
   void one() {
@@ -79,8 +105,18 @@ class Deed {
       std::this_thread::sleep_for(1h);
     if (is("is held at a barrier"))
       raise(SIGSTOP);
-    if (is("spins"))
+    if (is("spins") || is("spins at a barrier"))
       compute_for_ever();
+    if (is("works at a barrier")) {
+      work_long([] { at::ones({64, 64}).mm(at::ones({64, 64})); });
+      world_.barrier();
+    }
+    if (is("tells at a barrier")) {
+      work_long([] { ++g_checks; });
+      world_.barrier();
+    }
+    if (is("spins alike"))
+      spin_alike();
     if (is("crashes") || is("crash both"))
       std::abort();
     if (is("dies telling"))
@@ -150,7 +186,7 @@ int work_of(const Launch& launch) {
       throw std::bad_alloc();  // in the thread that shows that this rank lives
     return g_asked || (deed == "stops" && launch.rank == 1);
   };
-  Group group(launch, talk, {asked, [] { g_told = true; }});
+  Group group(launch, talk, {asked, [] { g_told = true; }, [] { return g_checks.load(); }});
   try {
     World& world = group.join(patience == nullptr ? 60 : std::stod(patience));
     if (deed == "stops orderly")

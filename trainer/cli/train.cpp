@@ -52,7 +52,8 @@ int train_alone(const Invocation& typed, const dist::Launch& launch, Streams str
   return code_of(run::train(recipe, options));
 }
 
-const dist::Stops kStops{run::SignalWatch::arrived, run::SignalWatch::relay};
+const dist::Stops kStops{
+    run::SignalWatch::arrived, run::SignalWatch::relay, run::SignalWatch::checks};
 
 int train_in_group(const Invocation& typed,
                    const dist::Launch& launch,

@@ -99,7 +99,7 @@ Sign Pulse::snapshot() const {
 
 void Pulse::beat() {
   auto spare = std::make_unique<char[]>(kSpareBytes);
-  idleness_.leave_out_this_thread();
+  standstill_.leave_out_this_thread();
   auto last = Clock::now();
   std::unique_lock lock(stop_mutex_);
   while (!stop_changed_.wait_for(
@@ -173,12 +173,26 @@ void Pulse::look_at_own(double since_last) {
   seen_waiting_ = number;
   if (waited_ >= timeout_ && number > 0)
     lost("no end within " + seconds_text(timeout_));
-  if (number != 0 || !joined_)
-    idleness_.forget();
-  else if (idleness_.look(since_last) >= timeout_)
-    ending_.lose(idle_text(shown(),
-                           "neither computed, read nor written for " + seconds_text(timeout_),
-                           board_.signs()));
+  const Sign own = snapshot();
+  const bool met = number != 0 || own.begun != seen_begun_;
+  seen_begun_ = own.begun;
+  if (met || !joined_)
+    standstill_.forget();
+  else if (standstill_.look(since_last, stops_.checks()) >= timeout_)
+    stand_still(own);
+}
+
+/// One that computes may be at something that shows no progress; that is nobody's business until
+/// others wait for it.
+void Pulse::stand_still(const Sign& own) {
+  const auto signs = board_.signs();
+  const std::string seconds = seconds_text(timeout_);
+  const Shown shown{self_.rank, own};
+  if (!standstill_.computes())
+    ending_.lose(hangs_text(shown, "neither computed, read nor written for " + seconds, signs));
+  if (is_awaited(own, signs))
+    ending_.lose(
+        hangs_text(shown, "computed for " + seconds + " without coming any further", signs));
 }
 
 /// A store that does not answer holds the other thread for ever.

@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "trainer/dist/ending.h"
-#include "trainer/dist/idleness.h"
+#include "trainer/dist/standstill.h"
 #include "trainer/dist/stop_relay.h"
 #include "trainer/dist/verdict.h"
 
@@ -18,8 +18,8 @@ namespace sterna::dist {
 /// one. Whoever finds a rank lost tells all; the first one's message is printed, and every process
 /// ends with its code, from whatever it was waiting in. Ranks that a debugger or SIGSTOP holds
 /// count as lost; time in which this process itself was held does not count against others. A rank
-/// that has done nothing for as long, and waits for nobody, counts as lost as well: it finds that
-/// itself.
+/// that has come no further for as long, and waits for nobody, counts as lost as well, where it
+/// computes while others wait for it: it finds that itself.
 class Pulse {
  public:
   /// @param board  on a connection that nobody else waits on, where all ranks have appeared
@@ -67,6 +67,7 @@ class Pulse {
   void round(double since_last);
   void look_at_next(double since_last);
   void look_at_own(double since_last);
+  void stand_still(const Sign& own);
   void show_warnings();
   double period() const;
 
@@ -85,7 +86,8 @@ class Pulse {
   int64_t seen_waiting_ = 0;
   double waited_ = 0;
   std::atomic<bool> joined_{false};
-  Idleness idleness_;
+  Standstill standstill_;
+  int64_t seen_begun_ = 0;
   std::atomic<int64_t> rounds_{0};
   bool stopped_ = false;    ///< the beating
   bool unwatched_ = false;  ///< the watch over the beating

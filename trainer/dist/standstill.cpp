@@ -1,5 +1,6 @@
-#include "trainer/dist/idleness.h"
+#include "trainer/dist/standstill.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <pthread.h>
@@ -11,7 +12,9 @@ namespace {
 
 // Of a second: what c10d's own threads need to keep a store and connections alive is less.
 constexpr double kLeastComputing = 0.02;
+// A second.
 constexpr double kLeastBytes = 1 << 16;
+constexpr double kLeastPages = 2;
 
 double seconds_on(clockid_t clock) {
   timespec time{};
@@ -29,20 +32,25 @@ int64_t bytes_moved() {
   return sum;
 }
 
-int64_t pages_fetched() {
+rusage use_of(int who) {
   rusage use{};
-  getrusage(RUSAGE_SELF, &use);
-  return use.ru_majflt;
+  getrusage(who, &use);
+  return use;
 }
 
-/// That runs, or would if it were given a core, or that a disk or a file server keeps waiting.
-bool another_thread_is_busy() {
+struct OtherThreads {
+  bool run = false;            ///< one does, or would if it were given a core
+  bool wait_for_disk = false;  ///< or for a file server
+};
+
+OtherThreads other_threads() {
+  OtherThreads found;
   const std::string own = std::to_string(gettid());
   std::error_code error;
   for (std::filesystem::directory_iterator each("/proc/self/task", error), end; each != end;
        each.increment(error)) {
     if (error)
-      return false;
+      break;
     if (each->path().filename() == own)
       continue;
     std::ifstream file(each->path() / "stat");
@@ -50,39 +58,65 @@ bool another_thread_is_busy() {
     std::getline(file, line);
     const size_t name_end = line.rfind(')');
     const char state = name_end + 2 < line.size() ? line[name_end + 2] : 'S';
-    if (state == 'R' || state == 'D')
-      return true;
+    found.run = found.run || state == 'R';
+    found.wait_for_disk = found.wait_for_disk || state == 'D';
   }
-  return false;
+  return found;
 }
 
 }  // namespace
 
-void Idleness::leave_out_this_thread() {
+void Standstill::leave_out_this_thread() {
   clockid_t clock{};
   if (pthread_getcpuclockid(pthread_self(), &clock) == 0)
     left_out_.push_back(clock);
 }
 
-double Idleness::computed() const {
-  double seconds = seconds_on(CLOCK_PROCESS_CPUTIME_ID);
+Standstill::Counts Standstill::count(int64_t told) const {
+  Counts now;
+  now.computed = seconds_on(CLOCK_PROCESS_CPUTIME_ID);
   for (const clockid_t clock : left_out_)
-    seconds -= seconds_on(clock);
-  return seconds;
+    now.computed -= seconds_on(clock);
+  const rusage all = use_of(RUSAGE_SELF);
+  now.fetched = all.ru_majflt;
+  now.taken = all.ru_minflt - use_of(RUSAGE_THREAD).ru_minflt;
+  now.operations = OperationCount::now();
+  now.told = told;
+  now.moved = bytes_moved();
+  return now;
 }
 
-double Idleness::look(double since_last) {
-  const double computed_now = computed();
-  const int64_t fetched_now = pages_fetched();
-  const auto moved_since = static_cast<double>(bytes_moved() - moved_);
-  const bool worked = another_thread_is_busy() ||
-                      computed_now - computed_ > kLeastComputing * since_last ||
-                      moved_since > kLeastBytes * since_last || fetched_now != fetched_;
-  computed_ = computed_now;
-  fetched_ = fetched_now;
-  idle_ = worked ? 0 : idle_ + since_last;
-  moved_ = bytes_moved();  // last: what was read above, of each thread, is no work
-  return idle_;
+bool Standstill::progressed(const Counts& now, double since_last) const {
+  return now.told != last_.told || now.fetched != last_.fetched ||
+         now.operations != last_.operations ||
+         static_cast<double>(now.moved - last_.moved) > kLeastBytes * since_last ||
+         static_cast<double>(now.taken - last_.taken) > kLeastPages * since_last;
+}
+
+double Standstill::look(double since_last, int64_t told) {
+  const Counts now = count(told);
+  const OtherThreads others = other_threads();
+  const double computed = now.computed - last_.computed;
+  const bool goes_on = others.wait_for_disk || progressed(now, since_last);
+  last_ = now;
+  last_.moved = bytes_moved();  // last: what was read above, of each thread, is no work
+  if (goes_on) {
+    forget();
+    return 0;
+  }
+  if (!operations_)
+    operations_.emplace();
+  const bool busy = others.run || computed > kLeastComputing * since_last;
+  const double counts = busy ? std::min(computed, since_last) : since_last;
+  still_ += counts;
+  computing_ += busy ? counts : 0;
+  return still_;
+}
+
+void Standstill::forget() {
+  still_ = 0;
+  computing_ = 0;
+  operations_.reset();
 }
 
 }  // namespace sterna::dist

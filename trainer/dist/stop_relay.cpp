@@ -21,6 +21,11 @@ void StopRelay::end_where(Stops stops, Failure how) {
   end_ = std::move(how);
 }
 
+int64_t StopRelay::checks() {
+  const std::lock_guard lock(mutex_);
+  return stops_.checks ? stops_.checks() : 0;
+}
+
 void StopRelay::look(Board& board, Ending& ending, double since_last) {
   std::unique_lock lock(mutex_);
   const Stops stops = stops_;

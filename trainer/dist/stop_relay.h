@@ -11,6 +11,8 @@ namespace sterna::dist {
 struct Stops {
   std::function<bool()> asked = {};  ///< true where this process was asked
   std::function<void()> tell = {};   ///< called where another one was: from then on it is to stop
+  /// How often its work has come to where it could stop: that shows that it goes on.
+  std::function<int64_t()> checks = {};
 };
 
 /// What a job does where one of its ranks is asked to stop: all are told, and end orderly.
@@ -21,6 +23,8 @@ class StopRelay {
 
   /// While there is nothing to save: where they take long, the job ends like that.
   void end_where(Stops stops, Failure how);
+
+  int64_t checks();
 
   /// Asks and tells; of one thread. @param since_last  seconds since the call before
   void look(Board& board, Ending& ending, double since_last);

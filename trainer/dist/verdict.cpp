@@ -1,5 +1,7 @@
 #include "trainer/dist/verdict.h"
 
+#include <algorithm>
+
 namespace sterna::dist {
 namespace {
 
@@ -50,7 +52,13 @@ std::string lost_text(const Shown& own, int64_t rank, const std::string& how, co
          missed_text(own.sign, signs);
 }
 
-std::string idle_text(const Shown& own, const std::string& how, const Signs& signs) {
+bool is_awaited(const Sign& own, const Signs& signs) {
+  return std::any_of(signs.begin(), signs.end(), [&](const std::optional<Sign>& sign) {
+    return sign && !sign->left && sign->begun > own.begun && sign->begun > sign->ended;
+  });
+}
+
+std::string hangs_text(const Shown& own, const std::string& how, const Signs& signs) {
   return name_of(own.rank, own.sign) + " hangs: it has " + how + "; " +
          missed_text(own.sign, signs) + "; it is in " + step_text(own.sign) + ", " +
          (own.sign.begun == 0 ? "before any collective" : at_collective(own.sign));

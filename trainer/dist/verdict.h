@@ -24,11 +24,14 @@ std::string lost_text(const Shown& own,
                       const std::string& how,
                       const std::vector<std::optional<Sign>>& signs);
 
-/// That this rank lives, and does nothing. @param how  "neither computed, read nor written for 50
-/// s"
-std::string idle_text(const Shown& own,
-                      const std::string& how,
-                      const std::vector<std::optional<Sign>>& signs);
+/// Whether another rank is inside a collective that this one has not begun.
+bool is_awaited(const Sign& own, const std::vector<std::optional<Sign>>& signs);
+
+/// That this rank lives, and comes no further. @param how  "neither computed, read nor written for
+/// 50 s"
+std::string hangs_text(const Shown& own,
+                       const std::string& how,
+                       const std::vector<std::optional<Sign>>& signs);
 
 /// Whose fault it is that a collective does not end, by who has shown itself since `before`.
 std::string verdict(Board& board, const Shown& own, const std::vector<std::optional<Sign>>& before);

@@ -1,5 +1,6 @@
 #include "trainer/run/errand.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "recipes/user_error.h"
@@ -11,8 +12,6 @@ namespace {
 constexpr char kDone = '+';
 constexpr char kUserError = 'u';
 constexpr char kOtherError = 'e';
-
-constexpr std::chrono::milliseconds kBetweenLooks{200};
 
 }  // namespace
 
@@ -33,28 +32,22 @@ void Errand::take() {
 
 std::optional<std::vector<std::string>> Errand::look(bool wait) {
   using namespace std::chrono_literals;
-  for (;;) {
-    if (!said_ && work_.wait_for(wait ? kBetweenLooks : 0ms) == std::future_status::ready)
-      take();
-    std::vector<std::string> all = world_.gather_bytes(said_.value_or(""));
-    const bool through =
-        std::none_of(all.begin(), all.end(), [](const std::string& each) { return each.empty(); });
-    if (!through && !wait)
-      return std::nullopt;
-    if (!through)
-      continue;
-    if (error_)
-      std::rethrow_exception(error_);
-    for (size_t rank = 0; rank < all.size(); ++rank) {
-      const std::string text = "rank " + std::to_string(rank) + ": " + all[rank].substr(1);
-      if (all[rank].front() == kUserError)
-        throw recipes::UserError(text);
-      if (all[rank].front() == kOtherError)
-        throw std::runtime_error(text);
-      all[rank].erase(0, 1);
-    }
-    return all;
+  if (!said_ && (wait || work_.wait_for(0ms) == std::future_status::ready))
+    take();
+  std::vector<std::string> all = world_.gather_bytes(said_.value_or(""));
+  if (std::any_of(all.begin(), all.end(), [](const std::string& each) { return each.empty(); }))
+    return std::nullopt;
+  if (error_)
+    std::rethrow_exception(error_);
+  for (size_t rank = 0; rank < all.size(); ++rank) {
+    const std::string text = "rank " + std::to_string(rank) + ": " + all[rank].substr(1);
+    if (all[rank].front() == kUserError)
+      throw recipes::UserError(text);
+    if (all[rank].front() == kOtherError)
+      throw std::runtime_error(text);
+    all[rank].erase(0, 1);
   }
+  return all;
 }
 
 std::string Errand::run(dist::World& world, std::function<std::string()> act) {

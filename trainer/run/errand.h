@@ -19,8 +19,7 @@ class Errand {
   Errand(dist::World& world, std::function<std::string()> act);
 
   /// What `act` gave on every rank, by rank, once all are through; nothing before. Collective.
-  /// @param wait  until all are through; meanwhile the ranks keep in touch, so that no collective
-  ///              call lasts as long as the slowest errand
+  /// @param wait  until all are through, the same on every rank: one that hangs is missed then
   /// @throws what `act` threw here; where it only threw elsewhere, a UserError or a
   ///         std::runtime_error with the rank and its words
   std::optional<std::vector<std::string>> look(bool wait);

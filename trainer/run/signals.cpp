@@ -10,6 +10,7 @@ namespace {
 
 volatile std::sig_atomic_t g_signal = 0;
 std::atomic<bool> g_relayed = false;
+std::atomic<int64_t> g_checks = 0;
 
 // A stop of a whole group of processes reaches a rank twice, directly and through its launcher.
 constexpr time_t kSameSignal = 2;  // seconds
@@ -130,10 +131,15 @@ void SignalWatch::relay() {
 }
 
 void SignalWatch::check() {
+  g_checks.fetch_add(1, std::memory_order_relaxed);
   if (arrived())
     throw Interrupted(g_signal == SIGINT    ? "interrupted (SIGINT)"
                       : g_signal == SIGTERM ? "asked to stop (SIGTERM)"
                                             : "asked to stop (another rank was)");
+}
+
+int64_t SignalWatch::checks() {
+  return g_checks.load(std::memory_order_relaxed);
 }
 
 }  // namespace sterna::run

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <stdexcept>
 
 namespace sterna::run {
@@ -29,6 +30,9 @@ class SignalWatch {
 
   /// @throws Interrupted  once a signal has arrived
   static void check();
+
+  /// How often that was called: who asks goes on.
+  static int64_t checks();
 };
 
 /// While alive, and before the first SignalWatch in it, SIGTERM or SIGINT end the process with a
