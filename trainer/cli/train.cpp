@@ -14,6 +14,7 @@
 #include "trainer/dist/local_launcher.h"
 #include "trainer/dist/parent.h"
 #include "trainer/plan/estimate.h"
+#include "trainer/run/rank_checks.h"
 #include "trainer/run/signals.h"
 
 namespace sterna::cli {
