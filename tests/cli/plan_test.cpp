@@ -79,7 +79,7 @@ TEST_F(PlanVerb, WritesEverythingAsJson) {
 
 TEST_F(PlanVerb, WhatItAdvisesFits) {
   const std::vector<std::string> tight{
-      "--world", "4", "train.seq_len=256", "machine.reserved_gib=0", "machine.memory_gib=0.002"};
+      "--world", "4", "train.seq_len=256", "machine.reserved_gib=0", "machine.memory_gib=0.004"};
   nlohmann::json json = planned(tight);
   EXPECT_EQ(json.at("fits"), false);
   EXPECT_TRUE(prints("DOES NOT FIT")) << out_;

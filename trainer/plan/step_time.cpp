@@ -200,7 +200,7 @@ class Replay {
     const auto compute = [&](size_t i) {
       const size_t part = parts - 1 - i;
       wait(std::exchange(here, 0), time_.uncovered);
-      if (i > 0 && input(part - 1) > 0)
+      if (i > 0 && part > 0 && input(part - 1) > 0)
         here = copy(input(part - 1), compute_);
       spend(backward_seconds(part), time_.student);
       if (share_.ranks > 1 || offloads_optimizer(work_))
