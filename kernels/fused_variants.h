@@ -1,11 +1,14 @@
-// The variants behind activation.h, logit_loss.h and norm.h, by instruction set.
+// The variants behind activation.h, attend.h, logit_loss.h and norm.h, by instruction set.
 #pragma once
 
 #include "kernels/activation.h"
+#include "kernels/attend.h"
 #include "kernels/logit_loss.h"
 #include "kernels/norm.h"
 
 #define STERNA_DECLARE_VARIANTS                                                              \
+  template <class T>                                                                         \
+  void attend(const AttendShape&, const T* q, const T* k, const T* v, float* scratch, T* y); \
   template <class S, class T>                                                                \
   LogitStats logit_stats(const LogitRow<S, T>& row);                                         \
   template <class S, class T>                                                                \

@@ -19,6 +19,12 @@ Tensor visible(const Sight& sight, at::Device device) {
   return seen.logical_and(same.unsqueeze(1));
 }
 
+Tensor additive_mask(const Sight& sight, const Tensor& like) {
+  const Tensor hidden = visible(sight, like.device()).logical_not();
+  return at::zeros(hidden.sizes(), like.options().requires_grad(false))
+      .masked_fill_(hidden, -std::numeric_limits<double>::infinity());
+}
+
 bool only_causal(const Sight& sight) {
   return !sight.documents.defined() && (sight.window == 0 || sight.slots <= sight.window);
 }
@@ -56,9 +62,7 @@ const Tensor& Masks::additive(const Tensor& q, int64_t window) {
     mask = Tensor();
   } else if (!mask.defined() || mask.scalar_type() != q.scalar_type() ||
              mask.size(3) != q.size(2)) {
-    const Tensor hidden = kvcache::visible(now, q.device()).logical_not();
-    mask = at::zeros(hidden.sizes(), q.options().requires_grad(false))
-               .masked_fill_(hidden, -std::numeric_limits<double>::infinity());
+    mask = additive_mask(now, q);
   }
   return mask;
 }

@@ -20,6 +20,9 @@ struct Sight {
 /// document, nor one `window` or more before it. Every query sees its own key.
 Tensor visible(const Sight& sight, at::Device device);
 
+/// The same as what is added to scores, 0 or -inf, in the dtype and on the device of `like`.
+Tensor additive_mask(const Sight& sight, const Tensor& like);
+
 /// True where plain causal attention shows the same.
 bool only_causal(const Sight& sight);
 

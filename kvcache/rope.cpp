@@ -68,20 +68,24 @@ Tensor rotate_anywhere(const Tensor& x, const RopeTable& table, double sign) {
   return at::cat({a * cos - b * sin, b * cos + a * sin}, -1);
 }
 
+bool kernel_rotates(const Tensor& x) {
+  return x.device().is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+}
+
+void rotate_by_kernel(const Tensor& x, const RopeTable& table, float sign, Tensor& y) {
+  if (x.scalar_type() == at::kFloat)
+    rotate_cpu<float>(x, table, sign, y);
+  else
+    rotate_cpu<at::BFloat16>(x, table, sign, y);
+}
+
 /// @param sign  +1 turns forward, -1 back: the gradient's way
 Tensor rotate_raw(const Tensor& given, const RopeTable& table, float sign) {
-  const bool own = given.device().is_cpu() &&
-                   (given.scalar_type() == at::kFloat || given.scalar_type() == at::kBFloat16);
-  if (!own) {
+  if (!kernel_rotates(given))
     return rotate_anywhere(given, table, sign);
-  }
   const Tensor x = given.stride(-1) == 1 ? given : given.contiguous();
   Tensor y = at::empty_like(x);
-  if (x.scalar_type() == at::kFloat) {
-    rotate_cpu<float>(x, table, sign, y);
-  } else {
-    rotate_cpu<at::BFloat16>(x, table, sign, y);
-  }
+  rotate_by_kernel(x, table, sign, y);
   return y;
 }
 
@@ -104,21 +108,7 @@ class Rotate : public torch::autograd::Function<Rotate> {
   }
 };
 
-}  // namespace
-
-RopeTable Rope::table(const Tensor& positions, at::ScalarType dtype) const {
-  const at::NoGradGuard no_grad;
-  const int64_t length =
-      depends_on_length() && positions.numel() > 0 ? positions.max().item<int64_t>() + 1 : 0;
-  const Tensor angles =
-      positions.to(at::kFloat).unsqueeze(-1) * inverse_frequencies(length).to(positions.device());
-  const auto finish = [&](Tensor x) {
-    return (attention_factor_ == 1.0 ? x : x.mul_(attention_factor_)).to(dtype);
-  };
-  return {finish(angles.cos()), finish(angles.sin())};
-}
-
-Tensor rotate(const Tensor& x, const RopeTable& table) {
+void check_table(const Tensor& x, const RopeTable& table) {
   const int64_t tokens = table.cos.size(-2);
   const bool rows = table.cos.dim() == 3;
   TORCH_CHECK(x.dim() == 4 && x.size(2) == tokens && x.size(3) == 2 * table.cos.size(-1) &&
@@ -136,19 +126,56 @@ Tensor rotate(const Tensor& x, const RopeTable& table) {
               x.scalar_type(),
               " but the table ",
               table.cos.scalar_type());
-  return Rotate::apply(x, table.cos, table.sin);
+}
+
+}  // namespace
+
+RopeTable Rope::table(const Tensor& positions, at::ScalarType dtype) const {
+  const at::NoGradGuard no_grad;
+  const int64_t length =
+      depends_on_length() && positions.numel() > 0 ? positions.max().item<int64_t>() + 1 : 0;
+  const Tensor angles =
+      positions.to(at::kFloat).unsqueeze(-1) * inverse_frequencies(length).to(positions.device());
+  const auto finish = [&](Tensor x) {
+    return (attention_factor_ == 1.0 ? x : x.mul_(attention_factor_)).to(dtype);
+  };
+  return {finish(angles.cos()), finish(angles.sin())};
+}
+
+Tensor rotate(const Tensor& x, const RopeTable& table) {
+  check_table(x, table);
+  // Without a graph to build, building one is most of what a single token would cost.
+  return at::GradMode::is_enabled() ? Rotate::apply(x, table.cos, table.sin)
+                                    : rotate_raw(x, table, 1.0f);
+}
+
+void rotate_into(const Tensor& x, const RopeTable& table, Tensor& out) {
+  check_table(x, table);
+  if (kernel_rotates(x) && x.stride(-1) == 1 && out.stride(-1) == 1)
+    rotate_by_kernel(x, table, 1.0f, out);
+  else
+    out.copy_(rotate_raw(x, table, 1.0f));
 }
 
 RopeMemo::RopeMemo(std::shared_ptr<const Rope> rope) : rope_(std::move(rope)) {}
 
 Tensor RopeMemo::rotated(const Tensor& x, const Tensor& positions) {
-  if (!rope_)
-    return x;
-  if (!positions_.is_same(positions) || table_.cos.scalar_type() != x.scalar_type()) {
-    table_ = rope_->table(positions, x.scalar_type());
+  return rope_ ? rotate(x, table(positions, x.scalar_type())) : x;
+}
+
+void RopeMemo::rotate_into(const Tensor& x, const Tensor& positions, Tensor& out) {
+  if (rope_)
+    kvcache::rotate_into(x, table(positions, x.scalar_type()), out);
+  else
+    out.copy_(x);
+}
+
+const RopeTable& RopeMemo::table(const Tensor& positions, at::ScalarType dtype) {
+  if (!positions_.is_same(positions) || table_.cos.scalar_type() != dtype) {
+    table_ = rope_->table(positions, dtype);
     positions_ = positions;
   }
-  return rotate(x, table_);
+  return table_;
 }
 
 }  // namespace sterna::kvcache

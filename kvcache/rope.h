@@ -68,6 +68,10 @@ class Rope {
 /// @return   the same shape, dtype and strides; differentiable in x, saves nothing but the table
 Tensor rotate(const Tensor& x, const RopeTable& table);
 
+/// rotate() without a gradient, into `out` of the same shape and dtype, any strides but for a
+/// contiguous last dimension.
+void rotate_into(const Tensor& x, const RopeTable& table, Tensor& out);
+
 /// Rotates by the table of the positions asked for last: the layers of one forward pass share one.
 class RopeMemo {
  public:
@@ -77,7 +81,12 @@ class RopeMemo {
   /// @param x  [B, H, T, d]
   Tensor rotated(const Tensor& x, const Tensor& positions);
 
+  /// The same without a gradient, into `out`.
+  void rotate_into(const Tensor& x, const Tensor& positions, Tensor& out);
+
  private:
+  const RopeTable& table(const Tensor& positions, at::ScalarType dtype);
+
   std::shared_ptr<const Rope> rope_;
   Tensor positions_;  // kept alive, so that its identity is not given to another tensor
   RopeTable table_;

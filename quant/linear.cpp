@@ -27,6 +27,13 @@ void add_weight_gradient(Tensor& grad, const Tensor& dy, const Tensor& x) {
   }
 }
 
+Tensor product(const Linear& linear, const Tensor& x) {
+  const Tensor& w = linear.weight;
+  const Tensor read = linear.act ? linear.act->forward(x) : x;
+  return linear.bias.defined() ? at::linear(read, w, linear.bias.to(w.scalar_type()))
+                               : at::linear(read, w);
+}
+
 /// Saves x and references to the weight and to the gradient buffers, nothing else; what the product
 /// read of x is rounded anew.
 struct LinearFunction : torch::autograd::Function<LinearFunction> {
@@ -43,10 +50,7 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     ctx->saved_data["bias_grad"] = linear.bias_grad;
     if (linear.act)
       ctx->saved_data["act"] = hold(linear.act);
-    const Tensor& w = linear.weight;
-    const Tensor read = linear.act ? linear.act->forward(x) : x;
-    return linear.bias.defined() ? at::linear(read, w, linear.bias.to(w.scalar_type()))
-                                 : at::linear(read, w);
+    return product(linear, x);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
@@ -133,6 +137,8 @@ Tensor Linear::forward(const Tensor& x) const {
   if (adapter && weight.defined() && weight.size(0) == 0)
     return adapter_alone(*this, x);
   check(*this, x);
+  if (!at::GradMode::is_enabled() && !adapter)
+    return product(*this, x);
   std::optional<Tensor> anchor;
   const bool trained = grad.defined() || bias_grad.defined();
   if (trained && !x.requires_grad() && at::GradMode::is_enabled()) {

@@ -1,5 +1,9 @@
 #include "trainer/eval/generate.h"
 
+#include <algorithm>
+#include <numeric>
+
+#include "kernels/row_reduce.h"
 #include "recipes/user_error.h"
 
 namespace sterna::eval {
@@ -16,6 +20,45 @@ Tensor step(const model::Decoder& decoder, const Tensor& ids, kvcache::Cache& ca
   return decoder.hidden(ids, positions, cache).select(1, -1);
 }
 
+int64_t most_likely(const Tensor& logits) {
+  if (logits.is_cpu() && logits.scalar_type() == at::kFloat && logits.is_contiguous()) {
+    const auto* values = logits.const_data_ptr<float>();
+    const float largest = kernels::min_max(values, logits.numel()).max;
+    const auto* found = std::find(values, values + logits.numel(), largest);
+    if (found != values + logits.numel())
+      return found - values;
+  }
+  return logits.argmax(-1).item<int64_t>();  // NaN, another dtype or device
+}
+
+/// Words from the most likely one on, of equal ones the first: only as many are brought into order
+/// as are asked for.
+class Likeliest {
+ public:
+  /// @param p  fp64 [V], outlives this
+  explicit Likeliest(const Tensor& p)
+      : p_(p.const_data_ptr<double>()), left_(static_cast<size_t>(p.numel())) {
+    std::iota(left_.begin(), left_.end(), 0);
+    std::make_heap(left_.begin(), left_.end(), Less{p_});
+  }
+
+  int64_t next() {
+    std::pop_heap(left_.begin(), left_.end(), Less{p_});
+    const int64_t id = left_.back();
+    left_.pop_back();
+    return id;
+  }
+
+ private:
+  struct Less {
+    const double* p;
+    bool operator()(int64_t a, int64_t b) const { return p[a] != p[b] ? p[a] < p[b] : a > b; }
+  };
+
+  const double* p_;
+  std::vector<int64_t> left_;
+};
+
 }  // namespace
 
 // splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators) at a counter.
@@ -31,21 +74,24 @@ double uniform_at(uint64_t seed, uint64_t position) {
 
 int64_t choose(const Tensor& logits, const Sampling& sampling, uint64_t position) {
   if (sampling.temperature <= 0)
-    return logits.argmax(-1).item<int64_t>();
+    return most_likely(logits);
   const Tensor p = (logits.to(at::kCPU, at::kDouble) / sampling.temperature).softmax(-1);
-  // Stable, so that equal probabilities keep the order of their ids.
-  const auto [sorted, order] = at::sort(p, /*stable=*/true, /*dim=*/-1, /*descending=*/true);
-  const double* share = sorted.const_data_ptr<double>();
-  int64_t kept = 0;
-  double mass = 0;
-  do {
-    mass += share[kept++];
-  } while (kept < sorted.numel() && mass < sampling.top_p);
+  const double* share = p.const_data_ptr<double>();
+  int64_t kept = p.numel();
+  double mass = 1;
+  if (sampling.top_p < 1) {
+    Likeliest likeliest(p);
+    for (kept = 0, mass = 0; kept == 0 || (mass < sampling.top_p && kept < p.numel()); ++kept)
+      mass += share[likeliest.next()];
+  }
+  Likeliest likeliest(p);
   double left = uniform_at(sampling.seed, position) * mass;
-  int64_t at = 0;
-  while (at + 1 < kept && left >= share[at])
-    left -= share[at++];
-  return order[at].item<int64_t>();
+  int64_t id = 0;
+  do {
+    id = likeliest.next();
+    left -= share[id];
+  } while (--kept > 0 && left >= 0);
+  return id;
 }
 
 void require_prompt(std::span<const int32_t> prompt, const model::DecoderConfig& config) {

@@ -10,7 +10,7 @@ Tensor add_residual(const Tensor& x, const Tensor& branch) {
 
 // [B, T, heads * d] -> [B, T, heads, d] without a copy.
 Tensor split_heads(const Tensor& x, int64_t heads) {
-  return x.unflatten(-1, {heads, -1});
+  return x.view({x.size(0), x.size(1), heads, x.size(2) / heads});
 }
 
 Tensor activate(Activation activation, const Tensor& x) {

@@ -31,6 +31,9 @@ T* write(const Tensor& t) {
   return static_cast<T*>(t.mutable_data_ptr());
 }
 
+// Where nothing is trained the operations below go past autograd: for a single token its nodes
+// would cost more than they compute.
+
 // Calls `run` with a null pointer of the element type of `t`.
 template <class Run>
 void with_type(const Tensor& t, const Run& run) {
@@ -53,6 +56,38 @@ void for_pieces(int64_t total, int64_t size, const Run& run) {
   });
 }
 
+void rms_norm_by_kernel(const RmsNorm& norm, const Tensor& x, const Tensor& y, const Tensor& rstd) {
+  const int64_t width = x.size(-1);
+  with_type(x, [&](auto* a) {
+    with_type(y, [&](auto* b) {
+      using X = std::remove_pointer_t<decltype(a)>;
+      using Y = std::remove_pointer_t<decltype(b)>;
+      for_pieces(rstd.numel(), kRows, [&](int64_t, Piece piece) {
+        kernels::rms_norm<X, Y>({piece.rows, width, static_cast<float>(norm.eps)},
+                                read<X>(x) + piece.first * width,
+                                read<float>(norm.weight),
+                                write<Y>(y) + piece.first * width,
+                                write<float>(rstd) + piece.first);
+      });
+    });
+  });
+}
+
+/// @param rstd  receives what backward needs
+Tensor rms_norm(const RmsNorm& norm, const Tensor& in, at::ScalarType dtype, Tensor& rstd) {
+  const Tensor y = at::empty(in.sizes(), in.options().dtype(dtype).requires_grad(false));
+  if (has_kernel(in) && has_kernel(y)) {
+    rstd = at::empty({in.numel() / std::max<int64_t>(in.size(-1), 1)}, at::kFloat);
+    rms_norm_by_kernel(norm, in, y, rstd);
+    return y;
+  }
+  const Tensor wide = in.to(at::kFloat);
+  rstd = (wide.square().mean(-1, /*keepdim=*/true) + norm.eps).rsqrt();
+  y.copy_((wide * rstd).to(in.scalar_type()) * norm.weight);
+  rstd = rstd.flatten();
+  return y;
+}
+
 struct NormFunction : torch::autograd::Function<NormFunction> {
   static Tensor forward(AutogradContext* context,
                         const Tensor& x,
@@ -60,37 +95,11 @@ struct NormFunction : torch::autograd::Function<NormFunction> {
                         const RmsNorm& norm,
                         at::ScalarType dtype) {
     const Tensor in = x.contiguous();
-    const Tensor y = at::empty(in.sizes(), in.options().dtype(dtype).requires_grad(false));
     Tensor rstd;
-    if (has_kernel(in) && has_kernel(y)) {
-      rstd = at::empty({in.numel() / std::max<int64_t>(in.size(-1), 1)}, at::kFloat);
-      fused(norm, in, y, rstd);
-    } else {
-      const Tensor wide = in.to(at::kFloat);
-      rstd = (wide.square().mean(-1, /*keepdim=*/true) + norm.eps).rsqrt();
-      y.copy_((wide * rstd).to(in.scalar_type()) * norm.weight);
-      rstd = rstd.flatten();
-    }
+    const Tensor y = rms_norm(norm, in, dtype, rstd);
     context->save_for_backward({in, rstd, norm.weight});
     context->saved_data["grad"] = norm.grad;
     return y;
-  }
-
-  static void fused(const RmsNorm& norm, const Tensor& x, const Tensor& y, const Tensor& rstd) {
-    const int64_t width = x.size(-1);
-    with_type(x, [&](auto* a) {
-      with_type(y, [&](auto* b) {
-        using X = std::remove_pointer_t<decltype(a)>;
-        using Y = std::remove_pointer_t<decltype(b)>;
-        for_pieces(rstd.numel(), kRows, [&](int64_t, Piece piece) {
-          kernels::rms_norm<X, Y>({piece.rows, width, static_cast<float>(norm.eps)},
-                                  read<X>(x) + piece.first * width,
-                                  read<float>(norm.weight),
-                                  write<Y>(y) + piece.first * width,
-                                  write<float>(rstd) + piece.first);
-        });
-      });
-    });
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
@@ -145,18 +154,22 @@ struct NormFunction : torch::autograd::Function<NormFunction> {
   }
 };
 
+Tensor silu_mul_by_kernel(const Tensor& gate, const Tensor& up) {
+  const Tensor y = at::empty_like(gate);
+  with_type(gate, [&](auto* a) {
+    using T = std::remove_pointer_t<decltype(a)>;
+    for_pieces(gate.numel(), kElements, [&](int64_t, Piece p) {
+      kernels::silu_mul<T>(
+          read<T>(gate) + p.first, read<T>(up) + p.first, write<T>(y) + p.first, p.rows);
+    });
+  });
+  return y;
+}
+
 struct SiluMulFunction : torch::autograd::Function<SiluMulFunction> {
   static Tensor forward(AutogradContext* context, const Tensor& gate, const Tensor& up) {
     context->save_for_backward({gate, up});
-    const Tensor y = at::empty_like(gate);
-    with_type(gate, [&](auto* a) {
-      using T = std::remove_pointer_t<decltype(a)>;
-      for_pieces(gate.numel(), kElements, [&](int64_t, Piece p) {
-        kernels::silu_mul<T>(
-            read<T>(gate) + p.first, read<T>(up) + p.first, write<T>(y) + p.first, p.rows);
-      });
-    });
-    return y;
+    return silu_mul_by_kernel(gate, up);
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
@@ -185,6 +198,12 @@ struct Table {
   Tensor grad;
 };
 
+Tensor look_up(const Tensor& tokens, const Tensor& matrix) {
+  auto shape = tokens.sizes().vec();
+  shape.push_back(matrix.size(1));
+  return matrix.index_select(0, tokens.flatten()).view(shape);
+}
+
 struct EmbedFunction : torch::autograd::Function<EmbedFunction> {
   static Tensor forward(AutogradContext* context,
                         const std::optional<Tensor>& /*anchor*/,
@@ -192,9 +211,7 @@ struct EmbedFunction : torch::autograd::Function<EmbedFunction> {
                         const Table& table) {
     context->saved_data["tokens"] = tokens;
     context->saved_data["grad"] = table.grad;
-    auto shape = tokens.sizes().vec();
-    shape.push_back(table.matrix.size(1));
-    return table.matrix.index_select(0, tokens.flatten()).view(shape);
+    return look_up(tokens, table.matrix);
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
@@ -231,6 +248,10 @@ Tensor RmsNorm::forward(const Tensor& x, at::ScalarType dtype) const {
               weight.numel(),
               "], got ",
               x.sizes());
+  if (!at::GradMode::is_enabled()) {
+    Tensor rstd;
+    return rms_norm(*this, x.contiguous(), dtype, rstd);
+  }
   return NormFunction::apply(x, anchor(grad.defined() && !x.requires_grad()), *this, dtype);
 }
 
@@ -242,13 +263,16 @@ Tensor silu_mul(const Tensor& gate, const Tensor& up) {
               up.sizes());
   if (!has_kernel(gate))
     return at::silu(gate) * up;
-  return SiluMulFunction::apply(gate.contiguous(), up.contiguous());
+  return at::GradMode::is_enabled() ? SiluMulFunction::apply(gate.contiguous(), up.contiguous())
+                                    : silu_mul_by_kernel(gate.contiguous(), up.contiguous());
 }
 
 Tensor embed_rows(const Tensor& tokens, const Tensor& matrix, const Tensor& grad) {
   if (tokens.device().is_cpu())  // elsewhere the look-up asserts by itself, without a wait
     check_tokens(tokens, matrix.size(0));
-  return EmbedFunction::apply(anchor(grad.defined()), tokens, Table{matrix, grad});
+  return at::GradMode::is_enabled()
+             ? EmbedFunction::apply(anchor(grad.defined()), tokens, Table{matrix, grad})
+             : look_up(tokens, matrix);
 }
 
 }  // namespace sterna::model
