@@ -6,6 +6,7 @@ namespace sterna::kernels {
 enum class Status {
   kOk,
   kInvalidShape,   ///< negative sizes, a group that does not divide, rows outside the matrix
+  kUnsupported,    ///< well-formed, but nothing that this operation can do
   kDeviceFailure,  ///< the CUDA runtime refused the launch
 };
 

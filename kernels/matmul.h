@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cpu.h"
+#include "kernels/packed_matrix.h"
+#include "kernels/quantize_rows.h"
+#include "kernels/status.h"
+
+namespace sterna::kernels {
+
+/// Outputs n_begin <= n < n_end of a product; n_begin is a multiple of 16, n_end too or N. Who
+/// calls hands ranges to threads: of outputs here, of tokens by the rows of x and y.
+struct OutputRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
+/// y[m, n] = sum over groups g, ascending, of float(I) * (stored scale[n, g] * x.scales[m]), where
+/// I = sum of D[n, k] x.codes[m, k] over the group, an exact integer. Products and sums of floats
+/// are rounded one by one, nothing is fused: every variant gives the same bits.
+/// On one thread, without allocating.
+///
+/// @param w  of a whole format
+/// @param x  of w's k and group
+/// @param y  fp32 [M, N], the first output of the whole product
+Status matmul_a8(const PackedMatrix& w,
+                 const QuantizedRows& x,
+                 const OutputRange& range,
+                 float* y,
+                 CpuLevel level = cpu_level());
+
+/// The definition.
+Status matmul_a8_reference(const PackedMatrix& w,
+                           const QuantizedRows& x,
+                           const OutputRange& range,
+                           float* y);
+
+/// y = x W^T for fp32 activations, weights as decoded, accumulated in fp32 in an order of the
+/// variant's own: |y - exact| <= (K + 4) 2^-24 sum |w x| per element, the bound of any order.
+/// bf16 activations are exact in fp32.
+///
+/// @param x  fp32 [M, K]
+/// @param y  fp32 [M, N]
+Status matmul_a16(const PackedMatrix& w,
+                  int64_t m,
+                  const float* x,
+                  const OutputRange& range,
+                  float* y,
+                  CpuLevel level = cpu_level());
+
+/// The definition: the sum in double, in order, rounded once.
+Status matmul_a16_reference(
+    const PackedMatrix& w, int64_t m, const float* x, const OutputRange& range, float* y);
+
+}  // namespace sterna::kernels
