@@ -6,18 +6,18 @@
 namespace sterna::kernels {
 
 void exponential(const float* x, float* y, int64_t size, CpuLevel level) {
-  level == CpuLevel::kAvx512 ? avx512::exponential(x, y, size) : avx2::exponential(x, y, size);
+  level >= CpuLevel::kAvx512 ? avx512::exponential(x, y, size) : avx2::exponential(x, y, size);
 }
 
 template <class T>
 void silu_mul(const T* gate, const T* up, T* y, int64_t size, CpuLevel level) {
-  level == CpuLevel::kAvx512 ? avx512::silu_mul(gate, up, y, size)
+  level >= CpuLevel::kAvx512 ? avx512::silu_mul(gate, up, y, size)
                              : avx2::silu_mul(gate, up, y, size);
 }
 
 template <class T>
 void silu_mul_backward(const SiluMulGrad<T>& tensors, int64_t size, CpuLevel level) {
-  level == CpuLevel::kAvx512 ? avx512::silu_mul_backward(tensors, size)
+  level >= CpuLevel::kAvx512 ? avx512::silu_mul_backward(tensors, size)
                              : avx2::silu_mul_backward(tensors, size);
 }
 

@@ -18,6 +18,7 @@
   void silu_mul(const T* gate, const T* up, T* y, int64_t size);                             \
   template <class T>                                                                         \
   void silu_mul_backward(const SiluMulGrad<T>& tensors, int64_t size);                       \
+  float rms_rstd(const float* x, int64_t width, float eps);                                  \
   template <class X, class Y>                                                                \
   void rms_norm(const NormShape&, const X* x, const float* weight, Y* y, float* rstd);       \
   template <class X, class Y>                                                                \

@@ -49,13 +49,13 @@ double log_mixture(double student, double teacher, double mixture) {
 
 template <class S, class T>
 LogitStats logit_stats(const LogitRow<S, T>& row, CpuLevel level) {
-  return level == CpuLevel::kAvx512 ? avx512::logit_stats(row) : avx2::logit_stats(row);
+  return level >= CpuLevel::kAvx512 ? avx512::logit_stats(row) : avx2::logit_stats(row);
 }
 
 template <class S, class T>
 void logit_gradient(
     const LogitRow<S, T>& row, const LogitStats& stats, LogitPull pull, S* out, CpuLevel level) {
-  if (level == CpuLevel::kAvx512)
+  if (level >= CpuLevel::kAvx512)
     avx512::logit_gradient(row, stats, pull, out);
   else
     avx2::logit_gradient(row, stats, pull, out);

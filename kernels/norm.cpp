@@ -8,13 +8,18 @@ namespace sterna::kernels {
 template <class X, class Y>
 void rms_norm(
     const NormShape& shape, const X* x, const float* weight, Y* y, float* rstd, CpuLevel level) {
-  level == CpuLevel::kAvx512 ? avx512::rms_norm(shape, x, weight, y, rstd)
+  level >= CpuLevel::kAvx512 ? avx512::rms_norm(shape, x, weight, y, rstd)
                              : avx2::rms_norm(shape, x, weight, y, rstd);
+}
+
+float rms_rstd(const float* x, int64_t width, float eps, CpuLevel level) {
+  return level >= CpuLevel::kAvx512 ? avx512::rms_rstd(x, width, eps)
+                                    : avx2::rms_rstd(x, width, eps);
 }
 
 template <class X, class Y>
 void rms_norm_backward(const NormShape& shape, const NormGrad<X, Y>& tensors, CpuLevel level) {
-  level == CpuLevel::kAvx512 ? avx512::rms_norm_backward(shape, tensors)
+  level >= CpuLevel::kAvx512 ? avx512::rms_norm_backward(shape, tensors)
                              : avx2::rms_norm_backward(shape, tensors);
 }
 

@@ -26,6 +26,9 @@ void rms_norm(const NormShape& shape,
               float* rstd,
               CpuLevel level = cpu_level());
 
+/// rstd of one row, as rms_norm has it. @param x  [width]
+float rms_rstd(const float* x, int64_t width, float eps, CpuLevel level = cpu_level());
+
 /// Tensors of rms_norm_backward.
 template <class X, class Y>
 struct NormGrad {

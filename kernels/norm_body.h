@@ -7,18 +7,23 @@
 namespace sterna::kernels {
 namespace {
 
+template <class V, class X>
+float rms_rstd_body(const X* x, int64_t width, float eps) {
+  auto squares = V::set(0);
+  const auto take = [&](typename V::F v) { squares = V::fma(v, v, squares); };
+  walk<V>(
+      0,
+      width,
+      [&](int64_t i) { take(V::load(x + i)); },
+      [&](int64_t i, int64_t n) { take(load_tail<V>(x + i, n, 0)); });
+  const double mean = lane_sum<V>(squares) / static_cast<double>(width);
+  return static_cast<float>(1 / __builtin_sqrt(mean + eps));
+}
+
 template <class V, class X, class Y>
 void rms_norm_body(const NormShape& shape, const X* x, const float* weight, Y* y, float* rstd) {
   for (int64_t row = 0; row < shape.rows; ++row, x += shape.width, y += shape.width) {
-    auto squares = V::set(0);
-    const auto take = [&](typename V::F v) { squares = V::fma(v, v, squares); };
-    walk<V>(
-        0,
-        shape.width,
-        [&](int64_t i) { take(V::load(x + i)); },
-        [&](int64_t i, int64_t n) { take(load_tail<V>(x + i, n, 0)); });
-    const double mean = lane_sum<V>(squares) / static_cast<double>(shape.width);
-    rstd[row] = static_cast<float>(1 / __builtin_sqrt(mean + shape.eps));
+    rstd[row] = rms_rstd_body<V>(x, shape.width, shape.eps);
     const auto scale = V::set(rstd[row]);
     map<V>(x, weight, y, shape.width, [&](typename V::F v, typename V::F w) {
       return V::mul(w, rounded<V, X>(V::mul(v, scale)));

@@ -58,16 +58,15 @@ class EveryCpu : public testing::TestWithParam<CpuLevel> {
  protected:
   void SetUp() override {
     if (!supports(GetParam()))
-      GTEST_SKIP() << "this machine has no AVX-512";
+      GTEST_SKIP() << "this machine has no " << name_of(GetParam());
   }
 };
 
 inline std::string cpu_name(const testing::TestParamInfo<CpuLevel>& info) {
-  return info.param == CpuLevel::kAvx512 ? "avx512" : "avx2";
+  return name_of(info.param);
 }
 
 #define STERNA_ON_EVERY_CPU(suite) \
-  INSTANTIATE_TEST_SUITE_P(        \
-      Cpu, suite, testing::Values(CpuLevel::kAvx2, CpuLevel::kAvx512), cpu_name)
+  INSTANTIATE_TEST_SUITE_P(Cpu, suite, testing::ValuesIn(kCpuLevels), cpu_name)
 
 }  // namespace sterna::kernels
