@@ -55,6 +55,10 @@ class PerToken final : public Dynamic {
  public:
   using Dynamic::Dynamic;
 
+  std::vector<kernels::ActGrid> grids(const float* x, int64_t tokens, int64_t k) const override {
+    return grids_of_tokens(levels_, x, tokens, k);
+  }
+
   Tensor forward(const Tensor& x) override {
     const int64_t k = x.size(-1);
     if (!x.is_cpu() && x.numel() > 0) {
@@ -70,6 +74,11 @@ class PerToken final : public Dynamic {
 class PerTensor final : public Dynamic {
  public:
   using Dynamic::Dynamic;
+
+  std::vector<kernels::ActGrid> grids(const float* x, int64_t tokens, int64_t k) const override {
+    return std::vector<kernels::ActGrid>(static_cast<size_t>(tokens),
+                                         levels_.grid(kernels::min_max(x, tokens * k)));
+  }
 
   Tensor forward(const Tensor& x) override {
     const int64_t k = x.size(-1);

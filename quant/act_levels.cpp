@@ -163,6 +163,19 @@ Tensor map_tokens(const Tensor& x, const Tensor& g, const TokenBody& body) {
   return y;
 }
 
+std::vector<kernels::ActGrid> grids_of_tokens(const ActLevels& levels,
+                                              const float* x,
+                                              int64_t tokens,
+                                              int64_t k) {
+  std::vector<kernels::ActGrid> grids(static_cast<size_t>(tokens));
+  const int64_t at_once = std::max<int64_t>(kElementsPerTask / std::max<int64_t>(k, 1), 1);
+  at::parallel_for(0, tokens, at_once, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t)
+      grids[static_cast<size_t>(t)] = levels.grid(kernels::min_max(x + t * k, k));
+  });
+  return grids;
+}
+
 kernels::MinMax range_of(const Tensor& x) {
   if (x.numel() == 0)
     return {};

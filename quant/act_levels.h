@@ -71,6 +71,12 @@ using TokenBody = std::function<void(const float* x, const float* g, float* out)
 /// @param g  of the shape of x, or undefined
 Tensor map_tokens(const Tensor& x, const Tensor& g, const TokenBody& body);
 
+/// The grid over each token's own range. @param x  [tokens, K]
+std::vector<kernels::ActGrid> grids_of_tokens(const ActLevels& levels,
+                                              const float* x,
+                                              int64_t tokens,
+                                              int64_t k);
+
 /// Of a whole tensor; zeros where it is empty.
 kernels::MinMax range_of(const Tensor& x);
 

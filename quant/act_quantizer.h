@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include "kernels/fake_quantize.h"
 #include "quant/quantizer.h"
 
 namespace sterna::quant {
@@ -58,6 +59,14 @@ class ActQuantizer {
 
   /// @param seen  as seen(), of all ranks together
   virtual void end_step(const Tensor& seen) { (void)seen; }
+
+  /// The grid that forward() rounds each token to, for products of integers; none where it has to
+  /// see more than these tokens.
+  /// @param x  [tokens, K]: the same values that forward() gets, whatever their dtype
+  virtual std::vector<kernels::ActGrid> grids(const float* x, int64_t tokens, int64_t k) const {
+    (void)x, (void)tokens, (void)k;
+    return {};
+  }
 };
 
 /// Every activation quantizer that a recipe may name.

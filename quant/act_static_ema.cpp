@@ -59,6 +59,13 @@ class StaticEma final : public ActQuantizer {
     });
   }
 
+  std::vector<kernels::ActGrid> grids(const float* x, int64_t tokens, int64_t k) const override {
+    if (watching_ || !ready())
+      return ActQuantizer::grids(x, tokens, k);
+    const kernels::ActGrid grid = levels_.grid({value(range_, 0), value(range_, 1)});
+    return std::vector<kernels::ActGrid>(static_cast<size_t>(tokens), grid);
+  }
+
   Tensor backward(const Tensor& x, const Tensor& g) const override {
     if (!masks_gradient())
       return g;

@@ -13,6 +13,8 @@ namespace sterna::quant {
 
 using at::Tensor;
 
+class ActQuantizer;
+
 /// One trainable matrix of an adapter. The pointers lead into the adapter and stay valid as long as
 /// it lives.
 struct AdapterMatrix {
@@ -48,6 +50,9 @@ class Adapter {
 
   /// fp32 [N, K]: what merging adds to the weight.
   virtual Tensor delta() const = 0;
+
+  /// forward() of what `act` makes of x.
+  virtual Tensor forward_rounded(const Tensor& x, const std::shared_ptr<ActQuantizer>& act) const;
 };
 
 /// Every adapter that a recipe may name.

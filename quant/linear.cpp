@@ -127,7 +127,8 @@ Tensor adapter_alone(const Linear& linear, const Tensor& x) {
       ": expected x in ",
       w.scalar_type(),
       " and nothing trained where the weight is empty");
-  const Tensor y = linear.adapter->forward(linear.act ? fake_quantize(linear.act, x) : x);
+  const Tensor y =
+      linear.act ? linear.adapter->forward_rounded(x, linear.act) : linear.adapter->forward(x);
   return linear.bias.defined() ? y + linear.bias.to(y.scalar_type()) : y;
 }
 

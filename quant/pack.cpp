@@ -29,12 +29,47 @@ bool pack_row(const int8_t* codes, int64_t k, int64_t bits, int64_t code_min, ui
   return fits;
 }
 
+/// Codes of which a byte holds a whole number, in a loop that is vectorised: a model that is read
+/// anew for every batch of an evaluation is unpacked as often.
+template <int kBits>
+__attribute__((optimize("O3"))) void unpack_bytes(const uint8_t* in,
+                                                  int64_t bytes,
+                                                  int64_t code_min,
+                                                  int8_t* codes) {
+  constexpr int kPerByte = 8 / kBits;
+  constexpr unsigned kMask = (1U << kBits) - 1;
+  const auto least = static_cast<uint8_t>(code_min);
+  for (int64_t i = 0; i < bytes; ++i)
+    for (int s = 0; s < kPerByte; ++s)
+      codes[i * kPerByte + s] =
+          static_cast<int8_t>(static_cast<uint8_t>((in[i] >> (s * kBits)) & kMask) + least);
+}
+
+/// How many bytes that took, from the row's beginning.
+int64_t unpack_whole_bytes(
+    const uint8_t* in, int64_t k, int64_t bits, int64_t code_min, int8_t* codes) {
+  if (8 % bits != 0 || code_min < INT8_MIN || code_min + (1 << bits) - 1 > INT8_MAX)
+    return 0;
+  const int64_t bytes = k * bits / 8;
+  if (bits == 1)
+    unpack_bytes<1>(in, bytes, code_min, codes);
+  else if (bits == 2)
+    unpack_bytes<2>(in, bytes, code_min, codes);
+  else if (bits == 4)
+    unpack_bytes<4>(in, bytes, code_min, codes);
+  else
+    unpack_bytes<8>(in, bytes, code_min, codes);
+  return bytes;
+}
+
 bool unpack_row(const uint8_t* in, int64_t k, int64_t bits, int64_t code_min, int8_t* codes) {
+  const int64_t done = unpack_whole_bytes(in, k, bits, code_min, codes);
+  in += done;
   const uint32_t mask = (1U << bits) - 1;
   uint32_t pending = 0;
   int64_t filled = 0;
   bool fits = true;
-  for (int64_t i = 0; i < k; ++i) {
+  for (int64_t i = done * 8 / bits; i < k; ++i) {
     if (filled < bits) {
       pending |= static_cast<uint32_t>(*in++) << filled;
       filled += 8;
