@@ -81,6 +81,7 @@ void write_json(io::AtomicFile& file, const std::vector<nlohmann::ordered_json>&
 }
 
 int run_eval(const Invocation& typed, Streams streams) {
+  const model::WeightForm form = read_weight_form(typed, model::WeightForm::kStreamed);
   recipes::Recipe recipe = open_recipe(typed);
   const eval::EvalConfig config = read_config(recipe);
   const Job job =
@@ -94,23 +95,29 @@ int run_eval(const Invocation& typed, Streams streams) {
     model::Decoder shapes(job.model.config, dtype);  // a rule that matches nothing shows here
     model::attach_activations(shapes, *activations);
   }
-  model::Decoder decoder = model::load_decoder(job.model, dtype);
+  model::AnsweringModel loaded = model::load_answering(job.model, dtype, form);
+  model::Decoder& decoder = loaded.decoder;
   if (activations)
     model::replace_activations(decoder, *activations);
   else
     model::require_ready(decoder);
-  std::optional<model::Decoder> reference;
+  std::optional<model::AnsweringModel> reference;
   if (job.reference)
-    reference = load_ready(*job.reference, dtype);
+    reference = load_ready(*job.reference, dtype, form);
   std::vector<nlohmann::ordered_json> results;
   for (const eval::EvalText& text : job.texts) {
-    const eval::EvalResult result =
-        eval::evaluate(decoder, text.ids, config.options(), reference ? &*reference : nullptr);
+    const eval::EvalResult result = eval::evaluate(
+        decoder, text.ids, config.options(), reference ? &reference->decoder : nullptr);
     print(text.name, result, streams.out);
     streams.out << std::flush;
-    results.push_back(
-        eval::to_json(result, {{"text", text.name}, {"bos", config.bos}, {"dtype", config.dtype}}));
+    results.push_back(eval::to_json(result,
+                                    {{"text", text.name},
+                                     {"bos", config.bos},
+                                     {"dtype", config.dtype},
+                                     {"packed_matrices", loaded.report->packed.size()},
+                                     {"decoded_matrices", loaded.report->decoded.size()}}));
   }
+  tell_decoded(*loaded.report, streams);
   if (json)
     write_json(*json, results);
   return kDone;
@@ -131,13 +138,16 @@ Command eval_command() {
       "(none, start, document), score (all, half), batch, dtype (fp32, bf16), reference (a second\n"
       "checkpoint: adds KL divergence and agreement, as llama.cpp's perplexity tool lists them).\n"
       "Activations are rounded as the checkpoint says; an [act] of the recipe stands in for that:\n"
-      "act.input=per_token act.key=none ...";
+      "act.input=per_token act.key=none ...\n"
+      "Of an export in layout sterna the codes themselves are multiplied, each block's read from\n"
+      "the file when it computes: the model may be larger than memory.";
   command.example =
       "eval ~/.cache/sterna/models/SmolLM2-135M-Instruct.Q4_1.gguf eval.text=README.md "
       "eval.window=256 eval.max_windows=2";
   command.paths = {1, 1};
   command.recipes = {0, 8};
-  command.flags = {{"json", "FILE", "writes one JSON object, or a line each for several texts"}};
+  command.flags = {{"json", "FILE", "writes one JSON object, or a line each for several texts"},
+                   weights_flag()};
   command.memory_hint =
       "eval.dtype=bf16 halves the weights, eval.batch=1 and a smaller eval.window the rest; "
       "eval.reference keeps a second model.";

@@ -47,7 +47,8 @@ int run_generate(const Invocation& typed, Streams streams) {
   const auto tokenizer = model::open_tokenizer(info);
   const auto prompt = eval::prompt_ids(*tokenizer, typed.text("prompt"), typed.has("chat"));
   eval::require_prompt(prompt, info.config);
-  const model::Decoder decoder = load_ready(info, dtype);
+  const auto loaded = load_ready(info, dtype, read_weight_form(typed, model::WeightForm::kPacked));
+  tell_decoded(*loaded.report, streams);
 
   const auto start = steady_clock::now();
   auto first = start;  // when the prompt was read
@@ -56,7 +57,7 @@ int run_generate(const Invocation& typed, Streams streams) {
       first = steady_clock::now();
     streams.out << text << std::flush;
   };
-  const auto made = eval::continue_prompt(decoder, *tokenizer, prompt, sampling, show);
+  const auto made = eval::continue_prompt(loaded.decoder, *tokenizer, prompt, sampling, show);
   streams.out << "\n" << std::flush;
   const double writing = duration<double>(steady_clock::now() - first).count();
   streams.err << std::setprecision(3) << prompt.size() << " tokens read in "
@@ -97,7 +98,8 @@ Command generate_command() {
       {"temperature", "T", "sample; 0, the default but for sequences, takes the most likely"},
       {"top-p", "P", "sample among the most likely tokens that make up P"},
       {"seed", "S", "of the sampling, 0"},
-      {"dtype", "D", "fp32 or bf16"}};
+      {"dtype", "D", "fp32 or bf16"},
+      weights_flag()};
   command.memory_hint = "--dtype bf16 halves the weights; a shorter prompt needs a smaller cache.";
   command.run = run_generate;
   return command;

@@ -118,13 +118,15 @@ class Answerer {
         chat_(typed.has("chat")),
         info_(open_checkpoint(typed.paths.front(), streams)),
         tokenizer_(model::open_tokenizer(info_)),
-        decoder_(load_ready(info_, dtype)) {}
+        model_(load_ready(info_, dtype, read_weight_form(typed, model::WeightForm::kPacked))) {
+    tell_decoded(*model_.report, streams);
+  }
 
   const std::string& key() const { return key_; }
 
   std::string line(nlohmann::json record, const eval::Sampling& sampling) const {
     const auto ids = eval::prompt_ids(*tokenizer_, record.at("prompt").get<std::string>(), chat_);
-    record[key_] = eval::continue_prompt(decoder_, *tokenizer_, ids, sampling).text;
+    record[key_] = eval::continue_prompt(model_.decoder, *tokenizer_, ids, sampling).text;
     return record.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   }
 
@@ -133,7 +135,7 @@ class Answerer {
   bool chat_;
   model::CheckpointInfo info_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
-  model::Decoder decoder_;
+  model::AnsweringModel model_;
 };
 
 }  // namespace
@@ -151,11 +153,12 @@ int write_sequences(const Invocation& typed, at::ScalarType dtype, Streams strea
   const auto tokenizer = model::open_tokenizer(info);
   const eval::SelfGeneration wanted = read_self_generation(typed, info, *tokenizer);
   TokenFile file(target, *tokenizer);
-  const model::Decoder decoder = load_ready(info, dtype);
+  const auto loaded = load_ready(info, dtype, read_weight_form(typed, model::WeightForm::kPacked));
+  tell_decoded(*loaded.report, streams);
   const auto start = steady_clock::now();
   int64_t done = 0;
   const bool whole = until_stopped(streams, [&] {
-    eval::self_generate(decoder, wanted, [&](std::span<const int32_t> ids) {
+    eval::self_generate(loaded.decoder, wanted, [&](std::span<const int32_t> ids) {
       file.add(ids);
       if (++done % 100 == 0)
         streams.err << done << " of " << wanted.sequences << " sequences\n";

@@ -2,6 +2,7 @@
 // DecoderConfig and FamilyNames.
 #include "trainer/model/decoder.h"
 
+#include "quant/panels.h"
 #include "trainer/model/block.h"
 
 namespace sterna::model {
@@ -12,6 +13,13 @@ struct RowTable {
   Tensor weight;  // fp32 [P, D]
   Tensor grad;
 };
+
+/// Rows of the table, which may be packed.
+Tensor words(const quant::Linear& embedding, const Tensor& tokens) {
+  const auto* packed = dynamic_cast<const quant::Panels*>(embedding.adapter.get());
+  return packed != nullptr ? packed->rows(tokens, embedding.weight.scalar_type())
+                           : embed_rows(tokens, embedding.weight, embedding.grad);
+}
 
 std::shared_ptr<const kvcache::Attention> attention_of(const DecoderConfig& config) {
   kvcache::Attention attention;
@@ -82,7 +90,7 @@ at::ScalarType Decoder::compute_dtype() const {
 
 Tensor Decoder::embed(const Tensor& tokens, const Tensor& positions) const {
   return body_->in_part(0, [&] {
-    Tensor x = embed_rows(tokens, body_->embedding.weight, body_->embedding.grad);
+    Tensor x = words(body_->embedding, tokens);
     if (body_->config.projects_words())
       x = body_->project_in.forward(x);
     if (!body_->config.learned_positions)
@@ -113,6 +121,10 @@ Tensor Decoder::final_norm(const Tensor& x) const {
 Tensor Decoder::head(const Tensor& hidden) const {
   const int64_t part = body_->config.tied ? 0 : body_->config.layers + 2;
   return body_->in_part(part, [&] { return head_linear().forward(hidden); });
+}
+
+quant::Linear& Decoder::embedding() {
+  return body_->embedding;
 }
 
 quant::Linear& Decoder::head_linear() {

@@ -97,6 +97,9 @@ class Decoder {
   quant::Linear& head_linear();
   const quant::Linear& head_linear() const;
 
+  /// The table of words, [V, width of the embedding].
+  quant::Linear& embedding();
+
   /// embed, every layer, final_norm.
   Tensor hidden(const Tensor& tokens, const Tensor& positions, kvcache::Cache& cache) const;
 

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "quant/packed.h"
+#include "quant/panels.h"
 #include "trainer/io/json.h"
 #include "trainer/model/load_parts.h"
 #include "trainer/model/quantizers.h"
@@ -151,6 +152,8 @@ int64_t weight_bytes(Decoder& decoder) {
   for (const quant::Linear* linear : decoder.linears())
     if (const auto* packed = dynamic_cast<const quant::Packed*>(linear->adapter.get()))
       bytes += static_cast<size_t>(packed->bytes());
+    else if (const auto* panels = dynamic_cast<const quant::Panels*>(linear->adapter.get()))
+      bytes += static_cast<size_t>(panels->bytes());
   return static_cast<int64_t>(bytes);
 }
 

@@ -86,6 +86,21 @@ quant::Encoded read_rows(const SternaParts& parts,
   return e;
 }
 
+/// ggml's blocks of 32, an IEEE half and 32 signed bytes, as codes and scales.
+quant::Encoded q8_0_integers(const SternaParts& parts) {
+  constexpr int64_t kBlock = 32, kBytes = 34;
+  const int64_t n = parts.entry->n, blocks = parts.entry->k / kBlock;
+  quant::Encoded e;
+  e.group = kBlock;
+  e.bits = 8;
+  e.code_min = INT8_MIN;
+  e.scale_dtype = at::kHalf;
+  const Tensor stored = copy_of(*parts.values).view({n, blocks, kBytes});
+  e.scales = stored.narrow(2, 0, 2).contiguous().view(at::kHalf).view({n, blocks}).to(at::kFloat);
+  e.codes = stored.narrow(2, 2, kBlock).contiguous().view(at::kChar).view({n, blocks * kBlock});
+  return e;
+}
+
 /// What `read` gives; the pages that it looked at are given back.
 template <class Read>
 auto reading(const SternaParts& parts, const Read& read) {
@@ -98,6 +113,8 @@ auto reading(const SternaParts& parts, const Read& read) {
     }
     return result;
   } catch (const c10::Error& error) {
+    if (std::string_view(error.what()).find("DefaultCPUAllocator") != std::string_view::npos)
+      throw;  // no room for them says nothing of the codes
     parts.entry->refuse(std::string("holds damaged codes: ") + error.what_without_backtrace());
   }
 }
@@ -167,6 +184,17 @@ class SternaWeights final : public WeightSource {
     if (parts.entry->storage != SternaEntry::Storage::kCodes)
       return std::nullopt;
     return reading(parts, [&] { return read_rows(parts, read_tables(parts), 0, parts.entry->n); });
+  }
+
+  bool has_integers(const std::string& name) const override {
+    return parts_.at(name).entry->storage != SternaEntry::Storage::kPlain;
+  }
+
+  std::optional<quant::Encoded> integers(const std::string& name) override {
+    const SternaParts& parts = parts_.at(name);
+    if (parts.entry->storage != SternaEntry::Storage::kQ8_0)
+      return codes(name);
+    return reading(parts, [&] { return q8_0_integers(parts); });
   }
 
   Activations activations() override {

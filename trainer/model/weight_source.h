@@ -45,6 +45,16 @@ class WeightSource {
 
   /// For error messages.
   virtual std::filesystem::path path() const = 0;
+
+  /// True where integers() gives something.
+  virtual bool has_integers(const std::string& name) const {
+    (void)name;
+    return false;
+  }
+
+  /// What take() gives as integers times scales, as the file holds them: codes of ours, or another
+  /// format's blocks. For models that multiply with them.
+  virtual std::optional<quant::Encoded> integers(const std::string& name) { return codes(name); }
 };
 
 /// Safetensors, single or sharded, with or without the family's prefix ("model.").
