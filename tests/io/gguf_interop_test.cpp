@@ -41,8 +41,21 @@ class GgufPackage : public tests::Peers {
   std::unique_ptr<Gguf> file_;
 };
 
-const std::map<std::string, int> kTensors{
-    {"F32", 3}, {"F16", 3}, {"BF16", 2}, {"Q4_0", 2}, {"Q4_1", 2}, {"Q8_0", 2}};
+const std::map<std::string, int> kTensors{{"F32", 3},
+                                          {"F16", 3},
+                                          {"BF16", 2},
+                                          {"Q4_0", 2},
+                                          {"Q4_1", 2},
+                                          {"Q8_0", 2},
+                                          {"Q5_0", 2},
+                                          {"Q5_1", 2},
+                                          {"TQ1_0", 2},
+                                          {"TQ2_0", 2},
+                                          {"Q2_K", 1},
+                                          {"Q3_K", 1},
+                                          {"Q4_K", 1},
+                                          {"Q5_K", 1},
+                                          {"Q6_K", 1}};
 
 TEST_F(GgufPackage, ValuesOfEveryTypeAgreeBitForBit) {
   for (const char* seed : {"1", "2"}) {

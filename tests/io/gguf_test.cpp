@@ -192,8 +192,8 @@ TEST(Gguf, TensorDamageIsNamed) {
              "no whole number");
   EXPECT_HAS(gguf_error([&](GgufBuilder& b) { b.tensor("a", {8}, 99, bytes); }), "unknown type 99");
   EXPECT_HAS(
-      gguf_error([&](GgufBuilder& b) { b.tensor("blk.0.x", {256}, 14, std::string(210, '\1')); }),
-      "'blk.0.x' is stored as Q6_K");
+      gguf_error([&](GgufBuilder& b) { b.tensor("blk.0.x", {32}, 39, std::string(17, '\1')); }),
+      "'blk.0.x' is stored as MXFP4");
   EXPECT_HAS(gguf_error([&](GgufBuilder& b) {
                b.tensor("a", {8}, 0, bytes);
                b.data += bytes;

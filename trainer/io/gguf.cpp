@@ -7,6 +7,7 @@
 #include <set>
 #include <type_traits>
 
+#include "trainer/io/ggml_types.h"
 #include "trainer/io/mapped_file.h"
 
 namespace sterna::io {
@@ -158,18 +159,6 @@ GgufValue read_value(Cursor& in, ValueType type, const std::string& key) {
   }
 }
 
-/// Refused for what they are, not as damage.
-const std::map<uint32_t, std::string>& unread_types() {
-  static const std::map<uint32_t, std::string> types = {
-      {6, "Q5_0"},    {7, "Q5_1"},     {9, "Q8_1"},   {10, "Q2_K"},   {11, "Q3_K"},
-      {12, "Q4_K"},   {13, "Q5_K"},    {14, "Q6_K"},  {15, "Q8_K"},   {16, "IQ2_XXS"},
-      {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"},
-      {22, "IQ2_S"},  {23, "IQ4_XS"},  {24, "I8"},    {25, "I16"},    {26, "I32"},
-      {27, "I64"},    {28, "F64"},     {29, "IQ1_M"}, {34, "TQ1_0"},  {35, "TQ2_0"},
-      {39, "MXFP4"},  {40, "NVFP4"},   {41, "Q1_0"},  {42, "Q2_0"}};
-  return types;
-}
-
 class GgufFile final : public Gguf {
  public:
   explicit GgufFile(const std::filesystem::path& path) : file_(path) {
@@ -227,28 +216,14 @@ class GgufFile final : public Gguf {
 
   Dtype read_dtype(Cursor& in, const std::string& tensor) const {
     const auto type = in.scalar<uint32_t>("a tensor's type");
-    switch (type) {
-      case 0:
-        return Dtype::kF32;
-      case 1:
-        return Dtype::kF16;
-      case 2:
-        return Dtype::kQ4_0;
-      case 3:
-        return Dtype::kQ4_1;
-      case 8:
-        return Dtype::kQ8_0;
-      case 30:
-        return Dtype::kBF16;
-      default:
-        break;
-    }
-    const auto name = unread_types().find(type);
-    if (name == unread_types().end())
+    if (const std::optional<Dtype> dtype = ggml_dtype(type))
+      return *dtype;
+    const std::string name = unread_ggml_type(type);
+    if (name.empty())
       in.fail("tensor '" + tensor + "' has the unknown type " + std::to_string(type));
-    throw FileError(file_.path().string() + ": tensor '" + tensor + "' is stored as " +
-                    name->second + " (at byte " + std::to_string(in.position() - sizeof(type)) +
-                    "), which is not read; use a file in F32, F16, BF16, Q4_0, Q4_1 or Q8_0");
+    throw FileError(file_.path().string() + ": tensor '" + tensor + "' is stored as " + name +
+                    " (at byte " + std::to_string(in.position() - sizeof(type)) +
+                    "), which is not read; use a file in " + read_ggml_types());
   }
 
   uint64_t read_tensor(Cursor& in) {
@@ -283,6 +258,11 @@ class GgufFile final : public Gguf {
     const uint64_t start = padded(in.position());
     if (start > size)
       file_.fail(in.position(), "the file ends before its data section");
+    if (!lies_as(Dtype::kQ2_0, offsets, size - start) &&
+        lies_as(Dtype::kQ2_0Of128, offsets, size - start)) {
+      for (TensorView& view : tensors_)
+        view.dtype = view.dtype == Dtype::kQ2_0 ? Dtype::kQ2_0Of128 : view.dtype;
+    }
     uint64_t expected = 0;
     for (size_t i = 0; i < tensors_.size(); ++i) {
       TensorView& view = tensors_[i];
@@ -297,6 +277,23 @@ class GgufFile final : public Gguf {
       view.bytes = file_.bytes().subspan(start + expected, bytes);
       expected = padded(expected + bytes);
     }
+  }
+
+  /// Whether offsets and the size of the data section are those of a file whose Q2_0 is `q2_0`.
+  bool lies_as(Dtype q2_0, const std::vector<uint64_t>& offsets, uint64_t size) const {
+    uint64_t expected = 0;
+    for (size_t i = 0; i < tensors_.size(); ++i) {
+      const TensorView& view = tensors_[i];
+      const Dtype dtype = view.dtype == Dtype::kQ2_0 ? q2_0 : view.dtype;
+      if (offsets[i] != expected || view.elements() % block_elements(dtype) != 0 ||
+          view.elements() / block_elements(dtype) > size)
+        return false;
+      const uint64_t bytes = bytes_of(dtype, view.elements());
+      if (expected > size || bytes > size - expected)
+        return false;
+      expected = padded(expected + bytes);
+    }
+    return true;
   }
 
   uint64_t size_of(const TensorView& view) const {

@@ -34,8 +34,9 @@ class Gguf : public TensorFile {
   const std::vector<int64_t>& integers(const std::string& key) const;
 };
 
-/// Every check of the format is made on opening. Tensor types other than F32, F16, BF16, Q4_0,
-/// Q4_1 and Q8_0 are refused by tensor and type name. @throws FileError
+/// Every check of the format is made on opening. Tensor types that are not read (ggml_types.h) are
+/// refused by tensor and type name. Q2_0 in blocks of 128, as some published ternary files have it,
+/// is known by the tensors' sizes. @throws FileError
 std::unique_ptr<Gguf> open_gguf(const std::filesystem::path& path);
 
 /// True where the first four bytes say GGUF.

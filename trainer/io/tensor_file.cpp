@@ -15,14 +15,19 @@ struct DtypeInfo {
   uint64_t block_bits;
 };
 
-constexpr std::array<DtypeInfo, 25> kDtypes = {{
-    {"BOOL", 1, 8},       {"F4", 1, 4},          {"F6_E2M3", 1, 6},     {"F6_E3M2", 1, 6},
-    {"U8", 1, 8},         {"I8", 1, 8},          {"F8_E5M2", 1, 8},     {"F8_E4M3", 1, 8},
-    {"F8_E8M0", 1, 8},    {"F8_E4M3FNUZ", 1, 8}, {"F8_E5M2FNUZ", 1, 8}, {"I16", 1, 16},
-    {"U16", 1, 16},       {"F16", 1, 16},        {"BF16", 1, 16},       {"I32", 1, 32},
-    {"U32", 1, 32},       {"F32", 1, 32},        {"C64", 1, 64},        {"F64", 1, 64},
-    {"I64", 1, 64},       {"U64", 1, 64},        {"Q4_0", 32, 18 * 8},  {"Q4_1", 32, 20 * 8},
-    {"Q8_0", 32, 34 * 8},
+constexpr std::array<DtypeInfo, 36> kDtypes = {{
+    {"BOOL", 1, 8},         {"F4", 1, 4},           {"F6_E2M3", 1, 6},
+    {"F6_E3M2", 1, 6},      {"U8", 1, 8},           {"I8", 1, 8},
+    {"F8_E5M2", 1, 8},      {"F8_E4M3", 1, 8},      {"F8_E8M0", 1, 8},
+    {"F8_E4M3FNUZ", 1, 8},  {"F8_E5M2FNUZ", 1, 8},  {"I16", 1, 16},
+    {"U16", 1, 16},         {"F16", 1, 16},         {"BF16", 1, 16},
+    {"I32", 1, 32},         {"U32", 1, 32},         {"F32", 1, 32},
+    {"C64", 1, 64},         {"F64", 1, 64},         {"I64", 1, 64},
+    {"U64", 1, 64},         {"Q4_0", 32, 18 * 8},   {"Q4_1", 32, 20 * 8},
+    {"Q8_0", 32, 34 * 8},   {"Q5_0", 32, 22 * 8},   {"Q5_1", 32, 24 * 8},
+    {"Q2_K", 256, 84 * 8},  {"Q3_K", 256, 110 * 8}, {"Q4_K", 256, 144 * 8},
+    {"Q5_K", 256, 176 * 8}, {"Q6_K", 256, 210 * 8}, {"TQ1_0", 256, 54 * 8},
+    {"TQ2_0", 256, 66 * 8}, {"Q2_0", 64, 18 * 8},   {"Q2_0 of 128", 128, 34 * 8},
 }};
 
 const DtypeInfo& info(Dtype dtype) {
@@ -33,6 +38,10 @@ const DtypeInfo& info(Dtype dtype) {
 
 std::string_view dtype_name(Dtype dtype) {
   return info(dtype).name;
+}
+
+uint64_t block_elements(Dtype dtype) {
+  return info(dtype).block_elements;
 }
 
 uint64_t bytes_of(Dtype dtype, uint64_t elements) {

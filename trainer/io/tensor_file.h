@@ -15,7 +15,7 @@
 namespace sterna::io {
 
 /// Element types that files name, in the order of the safetensors reference (which its writer
-/// sorts by), then GGUF's blocks of 32.
+/// sorts by), then GGUF's blocks.
 enum class Dtype {
   kBool,
   kF4,
@@ -42,10 +42,24 @@ enum class Dtype {
   kQ4_0,
   kQ4_1,
   kQ8_0,
+  kQ5_0,
+  kQ5_1,
+  kQ2_K,
+  kQ3_K,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kTQ1_0,
+  kTQ2_0,
+  kQ2_0,
+  kQ2_0Of128,  ///< an older layout under the same type id
 };
 
 /// Safetensors spelling ("BF16"), or GGUF's ("Q4_1").
 std::string_view dtype_name(Dtype dtype);
+
+/// Elements of one block; 1 where values stand alone.
+uint64_t block_elements(Dtype dtype);
 
 /// Bytes of `elements` values. @throws FileError  where they are no whole number of bytes or
 /// blocks, or do not fit 64 bits
@@ -93,7 +107,7 @@ class TensorFile {
 };
 
 /// Values as fp32, whatever the stored type: the de-quantised weight of Q4_1 and so on, bit for
-/// bit as ggml defines it (q * d + m, two roundings).
+/// bit as ggml defines it (q * d + m, two roundings). Elements are whole blocks.
 /// @throws FileError  for a type that holds no numbers we convert (F8, F6, F4, C64)
 void to_float(const TensorView& view, std::span<float> out);
 

@@ -2,10 +2,12 @@
 //   Q4_0  d, qs[16]      (q - 8) d      byte j: low nibble is element j, high nibble j + 16
 //   Q4_1  d, m, qs[16]   q d + m        the same nibbles
 //   Q8_0  d, i8[32]      q d
+// The others take the way through ggml_block.h.
 #include <bit>
 #include <cstring>
 
 #include "kernels/half.h"
+#include "trainer/io/ggml_block.h"
 #include "trainer/io/tensor_file.h"
 
 namespace sterna::io {
@@ -67,6 +69,17 @@ void q8_0(const std::byte* from, std::span<float> out) {
   }
 }
 
+void blocks(const TensorView& view, std::span<float> out) {
+  const size_t elements = block_elements(view.dtype);
+  const size_t bytes = bytes_of(view.dtype, elements);
+  const std::byte* from = view.bytes.data();
+  GgmlBlock block;
+  for (size_t i = 0; i < out.size(); i += elements, from += bytes) {
+    unpack_block(view.dtype, from, block);
+    block_values(view.dtype, block, &out[i]);
+  }
+}
+
 }  // namespace
 
 void to_float(const TensorView& view, std::span<float> out) {
@@ -92,6 +105,18 @@ void to_float(const TensorView& view, std::span<float> out) {
       return q4_1(from, out);
     case Dtype::kQ8_0:
       return q8_0(from, out);
+    case Dtype::kQ5_0:
+    case Dtype::kQ5_1:
+    case Dtype::kQ2_K:
+    case Dtype::kQ3_K:
+    case Dtype::kQ4_K:
+    case Dtype::kQ5_K:
+    case Dtype::kQ6_K:
+    case Dtype::kTQ1_0:
+    case Dtype::kTQ2_0:
+    case Dtype::kQ2_0:
+    case Dtype::kQ2_0Of128:
+      return blocks(view, out);
     case Dtype::kF64:
       return convert<double>(from, out);
     case Dtype::kBool:
