@@ -8,7 +8,8 @@
 
 #include "trainer/io/mapped_file.h"
 #include "trainer/io/safetensors.h"
-#include "trainer/model/names.h"
+#include "trainer/model/hf_quantization.h"
+#include "trainer/model/packed_matrix.h"
 
 namespace sterna::model {
 namespace {
@@ -70,10 +71,9 @@ class HfWeights final : public FileWeights {
       : FileWeights(io::open_safetensors(folder)), family_(std::move(family)) {
     const FamilyNames& names = names_of(family_);
     for (const io::TensorView& view : file().tensors()) {
-      if (is_buffer(names, view.name))
-        continue;
-      const bool full = view.name.starts_with(names.prefix) || view.name.starts_with("lm_head.");
-      add(full ? view.name : std::string(names.prefix) + view.name, view);
+      const std::string name = parameter_name(names, view.name);
+      if (!name.empty())
+        add(name, view);
     }
   }
 
@@ -89,17 +89,18 @@ class HfWeights final : public FileWeights {
   }
 
  private:
-  // Old files store masks and RoPE's frequencies, which the configuration says anyway.
-  static bool is_buffer(const FamilyNames& names, const std::string& name) {
-    return std::any_of(names.buffers.begin(), names.buffers.end(), [&](std::string_view end) {
-      return name.ends_with(end);
-    });
-  }
-
   std::string family_;
 };
 
 }  // namespace
+
+std::string parameter_name(const FamilyNames& names, const std::string& stored) {
+  for (const std::string_view end : names.buffers)
+    if (stored.ends_with(end))
+      return "";
+  const bool full = stored.starts_with(names.prefix) || stored.starts_with("lm_head.");
+  return full ? stored : std::string(names.prefix) + stored;
+}
 
 Tensor read_values(const io::TensorView& view, const fs::path& path, at::ScalarType dtype) {
   const auto refuse = [&](const std::string& why) {
@@ -107,7 +108,7 @@ Tensor read_values(const io::TensorView& view, const fs::path& path, at::ScalarT
   };
   if (!holds_weights(view.dtype))
     refuse("expected floating-point weights, found " + std::string(io::dtype_name(view.dtype)) +
-           "; codes of another program's quantizer cannot be read as weights");
+           "; codes of another program's quantizer are read where config.json names their layout");
   const Tensor values = at::empty(view.shape, dtype);
   Tensor flat = values.view({-1});
   std::atomic<bool> finite = true;
@@ -146,6 +147,8 @@ void FileWeights::add(const std::string& name, const io::TensorView& view) {
 }
 
 std::unique_ptr<WeightSource> open_hf_weights(const fs::path& folder, const DecoderConfig& config) {
+  if (!hf_quant_method(folder).empty())
+    return open_packed_hf_weights(folder, config.family);
   return std::make_unique<HfWeights>(folder, config.family);
 }
 

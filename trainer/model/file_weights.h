@@ -4,6 +4,7 @@
 #include <string>
 
 #include "trainer/io/tensor_file.h"
+#include "trainer/model/names.h"
 #include "trainer/model/weight_source.h"
 
 namespace sterna::model {
@@ -13,6 +14,10 @@ namespace sterna::model {
 Tensor read_values(const io::TensorView& view,
                    const std::filesystem::path& path,
                    at::ScalarType dtype);
+
+/// The parameter that a tensor of a family's file is, with the prefix that old files leave out;
+/// empty for what is none (masks, RoPE's frequencies, which the configuration says anyway).
+std::string parameter_name(const FamilyNames& names, const std::string& stored);
 
 /// Tensors of one opened file, by the name the model gives them.
 class FileWeights : public WeightSource {

@@ -3,6 +3,7 @@
 
 #include "trainer/io/json.h"
 #include "trainer/model/check_config.h"
+#include "trainer/model/hf_quantization.h"
 #include "trainer/model/hf_rope.h"
 #include "trainer/model/json_keys.h"
 #include "trainer/model/names.h"
@@ -228,8 +229,7 @@ DecoderConfig read_hf_config(const std::filesystem::path& folder) {
   const nlohmann::json json = io::read_json(file);
   const Keys keys(json, file);
   if (keys.has("quantization_config"))
-    keys.refuse("quantization_config",
-                "the file is already quantized in a format that is not read; give the original");
+    read_hf_quantization(keys, file);  // refuses a layout that is not read, before anything is
   DecoderConfig config;
   read_family(keys, config);
   read_end_tokens(keys, folder / "generation_config.json", config);

@@ -96,9 +96,21 @@ class Keys {
     return found;
   }
 
+  // Of an object's entries.
+  std::vector<std::string> names() const {
+    std::vector<std::string> all;
+    for (const auto& [name, value] : object_.items())
+      all.push_back(name);
+    return all;
+  }
+
   bool is_object(const std::string& key) const { return has(key) && at(key).is_object(); }
 
-  Keys object(const std::string& key) const { return Keys(at(key), file_); }
+  Keys object(const std::string& key) const {
+    if (!at(key).is_object())
+      wrong(key, "an object");
+    return Keys(at(key), file_);
+  }
 
   [[noreturn]] void refuse(const std::string& key, const std::string& why) const {
     throw recipes::UserError(file_.string() + ": '" + key + "': " + why);
