@@ -16,7 +16,7 @@ struct CodeSimd {
   static constexpr int kParts = 2;
   static constexpr int kTileRows = 4;
   static constexpr int kTilePanels = 1;
-  static constexpr int kStreams = 2;
+  static constexpr int streams(int sums) { return sums <= 2 ? 2 : 1; }
 
   static Bytes load(const uint8_t* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));

@@ -18,7 +18,8 @@ struct CodeSimd {
   static constexpr int kParts = 1;      ///< vectors that hold one input quad of a panel
   static constexpr int kTileRows = 12;  ///< tokens x panels whose sums fit the registers
   static constexpr int kTilePanels = 2;
-  static constexpr int kStreams = 8;  ///< panels that one token's product reads side by side
+  /// Panels that a product of few rows reads side by side, where it has `sums` sums a panel.
+  static constexpr int streams(int sums) { return sums <= 2 ? 8 : sums <= 4 ? 4 : 2; }
 
   static Bytes load(const uint8_t* p) { return _mm512_loadu_si512(p); }
   static void store(uint8_t* p, Bytes v) { _mm512_storeu_si512(p, v); }

@@ -23,7 +23,7 @@ struct CodeSimd {
   static constexpr int kParts = 1;
   static constexpr int kTileRows = 2;
   static constexpr int kTilePanels = 1;
-  static constexpr int kStreams = 1;
+  static constexpr int streams(int) { return 1; }
 
   template <class To, class Op>
   static To make(Op op) {

@@ -13,7 +13,7 @@ struct FloatScratch {
   alignas(64) uint8_t bytes[kFloatChunk * kMostOutputs];
   alignas(64) float weights[kFloatChunk * kMostOutputs];  ///< [input][panel][16]
   alignas(64) float scales[kMostOutputs];
-  alignas(64) float sums[kTokenBlock][kMostOutputs];
+  alignas(64) float sums[kRowBlock][kMostOutputs];
 };
 
 struct FloatTileWork {
@@ -27,23 +27,29 @@ void float_tile(const FloatTileWork& work, int64_t m, FloatScratch& scratch) {
   constexpr int kVectors = Panels * V::kParts;
   constexpr int kOutputs = 16 / V::kParts;
   typename V::Floats sum[Rows][kVectors];
+#pragma GCC unroll 12
   for (auto& row : sum)
+#pragma GCC unroll 12
     for (auto& v : row)
       v = V::zero();
   const float* x = work.x + m * work.stride;
   const float* weights = scratch.weights;
   for (int64_t i = 0; i < work.inputs; ++i, weights += Panels * kPanelRows) {
     typename V::Floats w[kVectors];
+#pragma GCC unroll 12
     for (int v = 0; v < kVectors; ++v)
       w[v] = V::load_floats(weights + v * kOutputs);
 #pragma GCC unroll 12
     for (int r = 0; r < Rows; ++r) {
       const auto one = V::set_float(x[r * work.stride + i]);
+#pragma GCC unroll 12
       for (int v = 0; v < kVectors; ++v)
         sum[r][v] = V::fma(w[v], one, sum[r][v]);
     }
   }
+#pragma GCC unroll 12
   for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 12
     for (int v = 0; v < kVectors; ++v) {
       float* to = scratch.sums[m + r] + v * kOutputs;
       const auto scaled = V::mul(sum[r][v], V::load_floats(scratch.scales + v * kOutputs));
@@ -71,8 +77,8 @@ class FloatGemm {
   void run() {
     for (int64_t n = range_.begin; n < range_.end; n += V::kTilePanels * kPanelRows) {
       const bool both = V::kTilePanels == 2 && range_.end - n > kPanelRows;
-      for (int64_t m = 0; m < m_; m += kTokenBlock) {
-        const int64_t tokens = std::min(kTokenBlock, m_ - m);
+      for (int64_t m = 0; m < m_; m += kRowBlock) {
+        const int64_t tokens = std::min(kRowBlock, m_ - m);
         std::memset(scratch_.sums, 0, sizeof scratch_.sums[0] * static_cast<size_t>(tokens));
         if (both)
           block<V::kTilePanels>(n, m, tokens);
@@ -108,6 +114,7 @@ class FloatGemm {
       for (int p = 0; p < Panels; ++p) {
         const uint8_t* group = group_at(w_, n + p * kPanelRows, g);
         decode_span<V, format()>(w_, by_, group, span, scratch_.bytes + p * kQuadBytes);
+#pragma GCC unroll 12
         for (int part = 0; part < V::kParts; ++part) {
           const int64_t at = p * kPanelRows + part * (16 / V::kParts);
           V::store_floats(scratch_.scales + at, scales_of<V>(w_, group, part));

@@ -1,6 +1,6 @@
-// The product of one token with packed weights, for any vector type V: as fast as the weights can
+// The product of few tokens with packed weights, for any vector type V: as fast as the weights can
 // be read. Several panels are read side by side, which keeps several streams of memory going and
-// shares each broadcast of activations.
+// shares each broadcast of activations; nothing is decoded twice.
 #pragma once
 
 #include <algorithm>
@@ -11,95 +11,144 @@
 namespace sterna::kernels {
 namespace {
 
-/// Two sums for a vector of codes: where a code need not be shifted down all the way, the second
-/// holds four times what belongs to it.
-template <class V, CodeFormat F>
-struct VectorSum {
-  typename V::Ints sum = V::set(0);
-  typename V::Ints fourfold = V::set(0);
+/// Sums of its own for codes that are not shifted down all the way: two-bit codes of odd steps
+/// count four times.
+constexpr int classes_of(CodeFormat format) {
+  return format == CodeFormat::kTwoBit ? 2 : 1;
+}
 
-  /// @param x  the activations of each step
-  STERNA_BODY void take(const Decoder<V>& by,
-                        typename V::Bytes raw,
-                        typename V::Bytes half_zeros,
-                        const typename V::Bytes* x) {
-    constexpr bool kWide = F == CodeFormat::kEightBit;
-    if constexpr (F == CodeFormat::kTwoBit) {
-      const auto low = V::fill(0x03), high = V::fill(0x0c);
-      const auto upper = V::template right<4>(raw);
-      sum = V::template dot<false>(sum, V::both(raw, low), x[0]);
-      fourfold = V::template dot<false>(fourfold, V::both(raw, high), x[1]);
-      sum = V::template dot<false>(sum, V::both(upper, low), x[2]);
-      fourfold = V::template dot<false>(fourfold, V::both(upper, high), x[3]);
-    } else {
-      sum = V::template dot<kWide>(sum, decode<V, F, 0>(by, raw, half_zeros), x[0]);
-      if constexpr (steps_of(F) == 2)
-        sum = V::template dot<false>(sum, decode<V, F, 1>(by, raw, half_zeros), x[1]);
-    }
-  }
-
-  /// Sum of (D + zero) x.
-  STERNA_BODY typename V::Ints total() const {
-    if constexpr (F == CodeFormat::kTwoBit)
-      return V::add(V::add(sum, sum), V::half(fourfold));
+/// Step S of 64 (/ kParts) packed bytes, for the sums of class S % classes_of(F).
+template <class V, CodeFormat F, int S>
+STERNA_BODY typename V::Bytes step_bytes(const Decoder<V>& by,
+                                         typename V::Bytes raw,
+                                         typename V::Bytes half_zeros) {
+  if constexpr (F == CodeFormat::kTwoBit) {
+    const auto mask = V::fill(S % 2 == 0 ? 0x03 : 0x0c);
+    if constexpr (S < 2)
+      return V::both(raw, mask);
     else
-      return sum;
+      return V::both(V::template right<4>(raw), mask);
+  } else {
+    return decode<V, F, S>(by, raw, half_zeros);
   }
-};
+}
 
-/// `Streams` panels, the first of which begins at output n.
-template <class V, CodeFormat F, int Streams>
-void gemv_panels(
-    const PackedMatrix& w, const Decoder<V>& by, const QuantizedRows& x, int64_t n, float* y) {
-  constexpr int kSteps = steps_of(F);
-  constexpr int64_t kPart = 64 / V::kParts;
-  const int64_t units = w.group_blocks() * w.block_bytes() / 64;
-  const int64_t apart = w.panel_bytes();
-  const auto x_scale = V::set_float(x.scales[0]);
-  typename V::Floats out[Streams][V::kParts];
-  for (auto& stream : out)
-    for (auto& part : stream)
-      part = V::zero();
-  for (int64_t g = 0; g < w.groups(); ++g) {
-    const uint8_t* group = group_at(w, n, g);
-    const int8_t* quad = x.codes + g * w.group;
-    VectorSum<V, F> sums[Streams][V::kParts];
-    typename V::Bytes half_zeros[Streams][V::kParts];
-    for (int s = 0; s < Streams; ++s)
-      for (int part = 0; part < V::kParts; ++part)
-        half_zeros[s][part] = half_zeros_of<V>(w, group + s * apart, part);
-    const uint8_t* from = group;
-    for (int64_t unit = 0; unit < units; ++unit, from += 64, quad += 4 * kSteps) {
-      typename V::Bytes four[kSteps];
-      for (int step = 0; step < kSteps; ++step)
-        four[step] = V::quad(quad + 4 * step);
-#pragma GCC unroll 8
-      for (int s = 0; s < Streams; ++s)
-        for (int part = 0; part < V::kParts; ++part)
-          sums[s][part].take(
-              by, V::load(from + s * apart + part * kPart), half_zeros[s][part], four);
+/// `Rows` rows of activations with `Streams` panels.
+template <class V, CodeFormat F, int Streams, int Rows>
+class GemvPanels {
+ public:
+  GemvPanels(const PackedMatrix& w, const Decoder<V>& by, const QuantizedRows& x, int64_t n)
+      : w_(w),
+        by_(by),
+        x_(x),
+        n_(n),
+        stride_(activation_stride(x.k)),
+        apart_(w.panel_bytes()),
+        groups_(w.groups()) {}
+
+  void run(float* y) const {
+    constexpr int64_t kLine = Streams * kPanelRows;
+    alignas(64) float out[Rows * kLine] = {};
+    for (int64_t g = 0; g < groups_; ++g)
+      add_group(g, out);
+    const auto outputs = static_cast<size_t>(std::min<int64_t>(kLine, w_.n - n_));
+    for (int64_t m = 0; m < x_.m; ++m)
+      std::memcpy(y + m * w_.n + n_, out + m * kLine, outputs * sizeof(float));
+  }
+
+ private:
+  static constexpr int kVectors = Streams * V::kParts;
+  static constexpr int kSteps = steps_of(F);
+  static constexpr int kClasses = classes_of(F);
+  static constexpr int64_t kPart = 64 / V::kParts;
+
+  /// Where vector v of a group's first 64 bytes lies, from the first panel's on.
+  STERNA_BODY int64_t at(int v) const { return v / V::kParts * apart_ + v % V::kParts * kPart; }
+
+  void add_group(int64_t g, float* out) const {
+    typename V::Ints sum[kClasses][Rows][kVectors];
+#pragma GCC unroll 2
+    for (int c = 0; c < kClasses; ++c)
+#pragma GCC unroll 4
+      for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v)
+          sum[c][r][v] = V::set(0);
+    const uint8_t* group = group_at(w_, n_, g);
+    const int64_t units = w_.group_blocks() * w_.block_bytes() / 64;
+    const int8_t* x = x_.codes + g * w_.group;
+    typename V::Bytes half_zeros[kVectors];
+    if constexpr (F == CodeFormat::kDint) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v)
+        half_zeros[v] = half_zeros_of<V>(w_, group + v / V::kParts * apart_, v % V::kParts);
     }
-    const auto x_sum = V::set(x.sums[g]);
-    for (int s = 0; s < Streams; ++s) {
-      for (int part = 0; part < V::kParts; ++part) {
-        const uint8_t* at = group + s * apart;
-        const auto whole = V::sub(sums[s][part].total(), V::mul(zeros_of<V>(w, at, part), x_sum));
-        const auto scale = V::mul(scales_of<V>(w, at, part), x_scale);
-        out[s][part] = V::add(out[s][part], V::mul(V::to_floats(whole), scale));
+    const uint8_t* from = group;
+    for (int64_t unit = 0; unit < units; ++unit, from += 64, x += 4 * kSteps) {
+      step<0>(half_zeros, from, x, sum);
+      if constexpr (kSteps > 1)
+        step<1>(half_zeros, from, x, sum);
+      if constexpr (kSteps > 2) {
+        step<2>(half_zeros, from, x, sum);
+        step<3>(half_zeros, from, x, sum);
+      }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) {
+        auto total = sum[0][r][v];
+        if constexpr (kClasses == 2)
+          total = V::add(V::add(total, total), V::half(sum[kClasses - 1][r][v]));
+        finish(g, group, r, v, total, out);
       }
     }
   }
-  float sums[Streams * kPanelRows];
-  for (int s = 0; s < Streams; ++s)
-    for (int part = 0; part < V::kParts; ++part)
-      V::store_floats(sums + s * kPanelRows + part * (16 / V::kParts), out[s][part]);
-  std::memcpy(
-      y + n,
-      sums,
-      static_cast<size_t>(std::min<int64_t>(Streams * kPanelRows, w.n - n)) * sizeof(float));
-}
 
-template <class V, CodeFormat F, int Streams = V::kStreams>
+  template <int S>
+  STERNA_BODY void step([[maybe_unused]] const typename V::Bytes (&half_zeros)[kVectors],
+                        const uint8_t* from,
+                        const int8_t* x,
+                        typename V::Ints (&sum)[kClasses][Rows][kVectors]) const {
+    typename V::Bytes codes[kVectors];
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      if constexpr (F == CodeFormat::kDint)
+        codes[v] = step_bytes<V, F, S>(by_, V::load(from + at(v)), half_zeros[v]);
+      else
+        codes[v] = step_bytes<V, F, S>(by_, V::load(from + at(v)), V::fill(0));
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r) {
+      const auto four = V::quad(x + r * stride_ + 4 * S);
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v)
+        sum[S % kClasses][r][v] =
+            V::template dot<F == CodeFormat::kEightBit>(sum[S % kClasses][r][v], codes[v], four);
+    }
+  }
+
+  STERNA_BODY void finish(
+      int64_t g, const uint8_t* group, int r, int v, typename V::Ints total, float* out) const {
+    const uint8_t* panel = group + v / V::kParts * apart_;
+    const int part = v % V::kParts;
+    const auto x_sum = V::set(x_.sums[r * groups_ + g]);
+    const auto whole = V::sub(total, V::mul(zeros_of<V>(w_, panel, part), x_sum));
+    const auto scale = V::mul(scales_of<V>(w_, panel, part), V::set_float(x_.scales[r]));
+    float* to = out + r / x_.planes * Streams * kPanelRows + v * (16 / V::kParts);
+    V::store_floats(to, V::add(V::load_floats(to), V::mul(V::to_floats(whole), scale)));
+  }
+
+  const PackedMatrix& w_;
+  const Decoder<V>& by_;
+  const QuantizedRows& x_;
+  int64_t n_;
+  int64_t stride_;  // between rows of activations
+  int64_t apart_;   // between panels
+  int64_t groups_;
+};
+
+template <class V, CodeFormat F, int Rows, int Streams = V::streams(Rows* classes_of(F))>
 void gemv_from(const PackedMatrix& w,
                const Decoder<V>& by,
                const QuantizedRows& x,
@@ -107,18 +156,31 @@ void gemv_from(const PackedMatrix& w,
                float* y) {
   // By panels that are there: the last may have fewer outputs.
   for (; range.end - range.begin > (Streams - 1) * kPanelRows; range.begin += Streams * kPanelRows)
-    gemv_panels<V, F, Streams>(w, by, x, range.begin, y);
+    GemvPanels<V, F, Streams, Rows>(w, by, x, range.begin).run(y);
   if constexpr (Streams > 1) {
     if (range.begin < range.end)
-      gemv_from<V, F, Streams / 2>(w, by, x, range, y);
+      gemv_from<V, F, Rows, Streams / 2>(w, by, x, range, y);
   }
 }
 
-/// @param x  of one token
+constexpr int64_t kGemvRows = 4;
+
+/// @param x  of at most kGemvRows rows
 template <class V>
 void gemv(const PackedMatrix& w, const QuantizedRows& x, const OutputRange& range, float* y) {
   const Decoder<V> by(w);
-  with_format(w, [&](auto format) { gemv_from<V, format()>(w, by, x, range, y); });
+  with_format(w, [&](auto format) {
+    switch (x.m * x.planes) {
+      case 1:
+        return gemv_from<V, format(), 1>(w, by, x, range, y);
+      case 2:
+        return gemv_from<V, format(), 2>(w, by, x, range, y);
+      case 3:
+        return gemv_from<V, format(), 3>(w, by, x, range, y);
+      default:
+        return gemv_from<V, format(), 4>(w, by, x, range, y);
+    }
+  });
 }
 
 }  // namespace

@@ -17,8 +17,9 @@ struct OutputRange {
 };
 
 /// y[m, n] = sum over groups g, ascending, of float(I) * (stored scale[n, g] * x.scales[m]), where
-/// I = sum of D[n, k] x.codes[m, k] over the group, an exact integer. Products and sums of floats
-/// are rounded one by one, nothing is fused: every variant gives the same bits.
+/// I = sum of D[n, k] x.codes[m, k] over the group, an exact integer; of several planes, in each
+/// group one after the other. Products and sums of floats are rounded one by one, nothing is
+/// fused: every variant gives the same bits.
 /// On one thread, without allocating.
 ///
 /// @param w  of a whole format
@@ -36,9 +37,12 @@ Status matmul_a8_reference(const PackedMatrix& w,
                            const OutputRange& range,
                            float* y);
 
-/// y = x W^T for fp32 activations, weights as decoded, accumulated in fp32 in an order of the
-/// variant's own: |y - exact| <= (K + 4) 2^-24 sum |w x| per element, the bound of any order.
-/// bf16 activations are exact in fp32.
+/// y = x W^T for fp32 activations (bf16 ones are exact in it), weights as decoded, no rounding of
+/// x to 8 bits. Of whole formats matmul_a8 of split_rows(x), the same bits on every variant:
+///   |y - exact| <= (G + 12) 2^-24 max|x| sum|w|  per element
+/// Of a table, floats added up in an order of the variant's own:
+///   |y - exact| <= (K + 4) 2^-24 sum|w x|
+/// On one thread; it allocates room for 32 tokens' integers.
 ///
 /// @param x  fp32 [M, K]
 /// @param y  fp32 [M, N]

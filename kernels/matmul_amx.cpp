@@ -144,7 +144,7 @@ struct AmxTiles {
         const auto zeros = V::mul(V::load_ints(work.zeros + at), x_sum);
         const auto whole = V::sub(V::load_ints(scratch.parts[m] + at), zeros);
         const auto by = V::mul(V::load_floats(work.scales + at), x_scale);
-        float* to = scratch.sums[m] + at;
+        float* to = scratch.sums[m / work.planes] + at;
         V::store_floats(to, V::add(V::load_floats(to), V::mul(V::to_floats(whole), by)));
       }
     }
@@ -154,7 +154,7 @@ struct AmxTiles {
 }  // namespace
 
 bool takes(const PackedMatrix& w, const QuantizedRows& x) {
-  return x.m > 1 && (w.groups() == 1 || w.group % kTileInputs == 0);
+  return x.m * x.planes > 4 && (w.groups() == 1 || w.group % kTileInputs == 0);
 }
 
 void matmul_a8(const PackedMatrix& w, const QuantizedRows& x, const OutputRange& range, float* y) {

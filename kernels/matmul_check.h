@@ -14,7 +14,7 @@ inline Status check_range(const PackedMatrix& w, int64_t m, const OutputRange& r
 }
 
 inline Status check_a8(const PackedMatrix& w, const QuantizedRows& x, const OutputRange& range) {
-  if (x.k != w.k || x.group != w.group)
+  if (x.k != w.k || x.group != w.group || (x.planes != 1 && x.planes != 3))
     return Status::kInvalidShape;
   return w.whole() ? check_range(w, x.m, range) : Status::kUnsupported;
 }

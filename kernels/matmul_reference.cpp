@@ -27,12 +27,14 @@ Status matmul_a8_reference(const PackedMatrix& w,
   if (const Status status = check_a8(w, x, range); status != Status::kOk)
     return status;
   for (int64_t m = 0; m < x.m; ++m) {
-    const int8_t* row = x.codes + m * activation_stride(x.k);
     for (int64_t n = range.begin; n < range.end; ++n) {
       float sum = 0;
       for (int64_t g = 0; g < w.groups(); ++g) {
-        const float scale = stored_scale(w, group_at(w, n, g), n % kPanelRows) * x.scales[m];
-        sum += static_cast<float>(whole_sum(w, n, g, row + g * w.group)) * scale;
+        for (int64_t row = m * x.planes; row < (m + 1) * x.planes; ++row) {
+          const int8_t* codes = x.codes + row * activation_stride(x.k) + g * w.group;
+          const float scale = stored_scale(w, group_at(w, n, g), n % kPanelRows) * x.scales[row];
+          sum += static_cast<float>(whole_sum(w, n, g, codes)) * scale;
+        }
       }
       y[m * w.n + n] = sum;
     }

@@ -60,6 +60,32 @@ bool write_codes(const Row& row, int64_t k, const ActGrid& grid, int8_t* codes) 
   return true;
 }
 
+constexpr float kSplitTop = 4194303;  // 2^22 - 1: what round_even() takes
+constexpr float kLeastSplit = 1e-30f;
+
+/// The three digits of each value, base 256, from -128 to 127. @return  as write_codes
+bool write_digits(const PlainRow& row, int64_t k, float inverse, int64_t stride, int8_t* codes) {
+  Int8 broken = {};
+  for_eights(
+      k, [&](int64_t i, int64_t count, int) __attribute__((always_inline)) {
+        const Float8 v = row.at(i, count) * inverse;
+        broken |= v != v;
+        const Float8 code = round_even(clamp(v, all(-kSplitTop), all(kSplitTop)));
+        Int8 whole = __builtin_convertvector(code, Int8);
+        using Small = int8_t __attribute__((vector_size(8)));
+        for (int plane = 2; plane >= 0; --plane) {
+          const Small digit = __builtin_convertvector(whole, Small);
+          std::memcpy(
+              codes + plane * stride + i, &digit, static_cast<size_t>(std::min(count, kEight)));
+          whole = (whole - __builtin_convertvector(digit, Int8)) >> 8;
+        }
+      });
+  for (int lane = 0; lane < kEight; ++lane)
+    if (broken[lane] != 0)
+      return false;
+  return true;
+}
+
 ActGrid grid_of(const RowRule& rule, float reach) {
   const float m = std::max(std::min(reach, rule.clip), kLeastReach);
   return {0, rule.top / m, m / rule.top, -rule.top, rule.top};
@@ -112,6 +138,27 @@ Status quantize_rows(const QuantizedRows& rows,
     const PlainRow row{x + m * rows.k};
     const ActGrid grid = grids != nullptr ? grids[m] : grid_of(rule, reach_of(row, rows.k));
     quantize_row(rows, m, row, grid, out);
+  }
+  return Status::kOk;
+}
+
+Status split_rows(const QuantizedRows& rows, const float* x, const QuantizedBuffers& out) {
+  if (!valid(rows))
+    return Status::kInvalidShape;
+  const int64_t stride = activation_stride(rows.k), groups = rows.k / rows.group;
+  for (int64_t m = 0; m < rows.m; ++m) {
+    const PlainRow row{x + m * rows.k};
+    const float reach = reach_of(row, rows.k);
+    const float top = std::max(reach, kLeastSplit);
+    int8_t* codes = out.codes + 3 * m * stride;
+    const bool numbers = write_digits(row, rows.k, kSplitTop / top, stride, codes);
+    const float step =
+        numbers && std::isfinite(reach) ? top / kSplitTop : std::numeric_limits<float>::quiet_NaN();
+    for (int64_t plane = 0; plane < 3; ++plane, codes += stride) {
+      std::fill(codes + rows.k, codes + stride, int8_t{0});
+      out.scales[3 * m + plane] = std::ldexp(step, static_cast<int>(16 - 8 * plane));
+      add_up(rows, codes, out.sums + (3 * m + plane) * groups);
+    }
   }
   return Status::kOk;
 }

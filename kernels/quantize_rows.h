@@ -21,9 +21,10 @@ struct QuantizedRows {
   int64_t m = 0;
   int64_t k = 0;
   int64_t group = 0;              ///< inputs that a sum covers: the weights' group
-  const int8_t* codes = nullptr;  ///< [M, activation_stride(K)]
-  const float* scales = nullptr;  ///< [M]
-  const int32_t* sums = nullptr;  ///< [M, K / group], of the codes
+  const int8_t* codes = nullptr;  ///< [planes M, activation_stride(K)]
+  const float* scales = nullptr;  ///< [planes M]
+  const int32_t* sums = nullptr;  ///< [planes M, K / group], of the codes
+  int64_t planes = 1;             ///< rows whose values add up to a token's: 1, or split_rows' 3
 };
 
 /// Where quantize_rows writes.
@@ -54,7 +55,13 @@ Status quantize_rows(const QuantizedRows& rows,
                      const ActGrid* grids,
                      const QuantizedBuffers& out);
 
-/// The same of rms_norm(x, weight) without writing that; the bits of both in succession.
+/// Activations as sums of three 8-bit integers: x ~ code 2^16 s + code 2^8 s + code s, with
+/// |x - sum| <= 2^-22 max|x| of the row; rows beneath 1e-30 are as inexact as those of 1e-30. NaN
+/// and infinity as above.
+/// @param rows  m, k, group; out has room for 3 m rows
+Status split_rows(const QuantizedRows& rows, const float* x, const QuantizedBuffers& out);
+
+/// quantize_rows of rms_norm(x, weight) without writing that; the bits of both in succession.
 /// @param eps  of the norm; `width` is rows.k
 Status rms_norm_quantize_rows(const QuantizedRows& rows,
                               const float* x,

@@ -89,6 +89,39 @@ TEST(QuantizeRows, GridsOfTheCallersAreObeyedWhereTheirCodesFit) {
   EXPECT_EQ(quantize_rows({1, 5, 2}, x.data(), {}, nullptr, q.buffers()), Status::kInvalidShape);
 }
 
+TEST(SplitRows, ThreeDigitsMakeTheActivationToTwentyTwoBits) {
+  for (const int64_t k : {1, 20, 100}) {
+    for (const float scale : {1.0f, 1e-20f, 1e30f}) {
+      const auto x = heavy_tailed(2 * k, static_cast<uint32_t>(k), scale);
+      Quantized q(6, k, k);
+      ASSERT_EQ(split_rows({2, k, k}, x.data(), q.buffers()), Status::kOk);
+      for (int64_t m = 0; m < 2; ++m) {
+        const MinMax ends = min_max(x.data() + m * k, k);
+        const double reach = std::max(-ends.min, ends.max);
+        for (int64_t i = 0; i < k; ++i) {
+          double value = 0;
+          for (int64_t row = 3 * m; row < 3 * m + 3; ++row)
+            value += double{q.scales[static_cast<size_t>(row)]} *
+                     q.codes[static_cast<size_t>(row * activation_stride(k) + i)];
+          ASSERT_NEAR(value, x[static_cast<size_t>(m * k + i)], reach * 0x1p-22);
+        }
+      }
+      const auto at = static_cast<size_t>(4 * activation_stride(k));
+      EXPECT_EQ(q.sums[4], std::accumulate(&q.codes[at], &q.codes[at] + k, 0));
+    }
+  }
+}
+
+TEST(SplitRows, NanAndInfinityShowInTheScale) {
+  for (const float bad : {NAN, INFINITY}) {
+    std::vector<float> x(20, 1.0f);
+    x[3] = bad;
+    Quantized q(3, 20, 20);
+    ASSERT_EQ(split_rows({1, 20, 20}, x.data(), q.buffers()), Status::kOk);
+    EXPECT_TRUE(std::isnan(q.scales[0])) << bad;
+  }
+}
+
 class QuantizeNormedRows : public EveryCpu {};
 
 TEST_P(QuantizeNormedRows, AreTheQuantizedRowsOfTheNorm) {
