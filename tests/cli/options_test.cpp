@@ -10,6 +10,7 @@ namespace {
 /// Every verb with its flags. Settings belong in the recipe: think twice before adding a flag, and
 /// never rename one, because scripts depend on them.
 const std::map<std::string, std::string> kFrozen{
+    {"bench", "--conformance --json FILE"},
     {"check", "--samples N --world N"},
     {"eval", "--json FILE"},
     {"export", "--format NAME --out DIR --dtype TYPE"},

@@ -3,6 +3,7 @@
 namespace sterna::cli {
 
 // The list of verbs. To add one: declare it here, call it below.
+Command bench_command();
 Command check_command();
 Command eval_command();
 Command export_command();
@@ -26,6 +27,7 @@ const std::vector<Command>& commands() {
       generate_command(),
       tokenize_command(),
       list_command(),
+      bench_command(),
   };
   return all;
 }

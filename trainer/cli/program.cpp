@@ -3,6 +3,7 @@
 
 #include <c10/util/Exception.h>
 
+#include "kernels/cpu.h"
 #include "recipes/suggest.h"
 #include "recipes/version.h"
 #include "trainer/cli/invocation.h"
@@ -72,6 +73,8 @@ int dispatch(const std::vector<std::string>& arguments, Streams streams) {
     streams.out << help_text(command, program);
     return kDone;
   }
+  if (const std::string problem = kernels::forced_level_problem(); !problem.empty())
+    throw UserError(problem);
   use_threads(0);
   return run_command(command, typed, streams);
 }
