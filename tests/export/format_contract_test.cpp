@@ -93,9 +93,17 @@ TEST_P(FormatContract, AnotherRunIsFoundOutByTensorAndFirstElement) {
   EXPECT_HAS(mismatches[2], "norm.weight: is not in the checkpoint");
 }
 
+/// Those that write a Hugging Face folder and take any names and grids.
+std::vector<std::string> folder_formats() {
+  std::vector<std::string> names = formats().names();
+  std::erase_if(names,
+                [](const auto& name) { return formats().make_default(name)->is_complete(); });
+  return names;
+}
+
 INSTANTIATE_TEST_SUITE_P(EveryFormat,
                          FormatContract,
-                         ::testing::ValuesIn(formats().names()),
+                         ::testing::ValuesIn(folder_formats()),
                          [](const auto& one) { return one.param; });
 
 }  // namespace

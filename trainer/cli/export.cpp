@@ -34,6 +34,8 @@ int run_export(const Invocation& typed, Streams streams) {
       exporter::open_source(open_checkpoint(typed.paths.front(), streams));
   exporter::export_folder(source, *format, target);
   streams.out << target.string() << ": " << exporter::folder_bytes(target) / 1000 << " kB\n";
+  for (const std::string& remark : format->remarks(target))
+    streams.out << remark << "\n";
   return kDone;
 }
 

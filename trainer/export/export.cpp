@@ -47,8 +47,10 @@ void export_folder(const ExportSource& source, const Format& format, const fs::p
   const fs::path draft = io::make_draft_folder(clean);
   try {
     format.write(source, draft);
-    write_config(source, format.dtype(), draft);
-    write_tokenizer(source.tokenizer_path, draft);
+    if (!format.is_complete()) {
+      write_config(source, format.dtype(), draft);
+      write_tokenizer(source.tokenizer_path, draft);
+    }
     for (const auto& [name, text] : source.notes)
       io::write_atomically(draft / name, text);
     io::write_atomically(draft / io::kChecksums, io::checksums_of(draft));

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "recipes/registry.h"
 #include "trainer/export/source.h"
@@ -35,6 +36,10 @@ class Format {
   /// merged into it.
   virtual bool holds_merged() const { return true; }
 
+  /// True where the weights' files say the configuration and the tokenizer too: no others are
+  /// written beside them.
+  virtual bool is_complete() const { return false; }
+
   virtual KeepsActivations activations() const { return KeepsActivations::kRefused; }
 
   /// Name of the dtype that config.json should give.
@@ -45,6 +50,12 @@ class Format {
 
   /// True for a folder that this format wrote.
   virtual bool recognises(const std::filesystem::path& folder) const = 0;
+
+  /// Lines for who exported `folder`: what the layout decided by itself.
+  virtual std::vector<std::string> remarks(const std::filesystem::path& folder) const {
+    (void)folder;
+    return {};
+  }
 };
 
 inline constexpr const char* kNoMerged =

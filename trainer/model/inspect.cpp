@@ -17,6 +17,9 @@ using recipes::UserError;
 /// tokenizer are wanted.
 enum class Hashes { kCheck, kTrust };
 
+/// Of an export in the layout "gguf".
+constexpr const char* kGgufInFolder = "model.gguf";
+
 CheckpointInfo look(const fs::path& path, Hashes hashes);
 
 CheckpointInfo start_of_run(const fs::path& checkpoint, const Manifest& manifest) {
@@ -100,6 +103,8 @@ CheckpointInfo look_into_folder(const fs::path& path, Hashes hashes) {
     io::require_checksums(path);
   if (packed)
     return {CheckpointKind::kSternaExport, path, path, read_hf_config(path), {}};
+  if (fs::exists(path / kGgufInFolder))
+    return look(path / kGgufInFolder, hashes);
   if (looks_like_run_checkpoint(path))
     return inspect_run_checkpoint(path, hashes);
   if (fs::exists(path / "recipe.toml"))
