@@ -73,6 +73,20 @@ TEST_F(Check, PrintsTheResolvedRecipeAndALineForEveryMatrix) {
   EXPECT_FALSE(prints("--- sample"));
 }
 
+TEST_F(Check, SaysOfEveryExportFormatWhetherItHoldsTheRecipeExactlyAndIfNotWhy) {
+  ASSERT_EQ(check(), kDone) << err_;
+  EXPECT_TRUE(prints("export sterna: exact\n")) << out_;
+  EXPECT_TRUE(prints("export compressed-tensors: exact\n")) << out_;
+  const std::string first = "tensor 'model.layers.0.mlp.gate_proj.weight'";
+  EXPECT_TRUE(prints("export dense: not exactly: " + first + ": its values are rounded once more"));
+  EXPECT_TRUE(prints("export hf-bitnet: not exactly: " + first + ": its codes of 4 bits do not"));
+  const std::string plain = "tensor 'model.layers.0.mlp.down_proj.weight' is in full precision";
+  EXPECT_TRUE(prints("export gptq: not exactly: " + plain)) << out_;
+  EXPECT_EQ(check({"export.format=gptq"}), kUserError) << "as training is refused";
+  EXPECT_NE(err_.find("'export.format'"), std::string::npos) << err_;
+  EXPECT_NE(err_.find(plain), std::string::npos) << err_;
+}
+
 TEST_F(Check, PrintsSamplesWithTheirLossMask) {
   ASSERT_EQ(check({"--samples", "2"}), kDone) << err_;
   EXPECT_TRUE(prints("--- sample 0"));

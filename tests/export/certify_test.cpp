@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "tests/export/toy_source.h"
+#include "tests/export/packed_source.h"
 #include "trainer/export/tensors.h"
 
 namespace sterna::exporter {
@@ -16,8 +16,7 @@ using tests::TempFolder;
 class Certified : public ::testing::TestWithParam<std::string> {
  protected:
   Certified() {
-    tests::make_side_files(folder_ / "hf");
-    source_ = tests::toy_source(folder_ / "hf");
+    source_ = tests::source_for(GetParam(), folder_ / "hf");
     export_folder(source_, *tests::make_format(GetParam()), out_);
     write_certificate(out_, certify(out_, source_), nullptr);
   }
@@ -72,7 +71,11 @@ TEST_P(Certified, FilesAddedRemovedOrEmptiedAreFound) {
 INSTANTIATE_TEST_SUITE_P(EveryFormat,
                          Certified,
                          ::testing::ValuesIn(formats().names()),
-                         [](const auto& one) { return one.param; });
+                         [](const auto& one) {
+                           std::string name = one.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
 class SternaContent : public ::testing::Test {
  protected:

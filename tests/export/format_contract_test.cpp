@@ -1,7 +1,7 @@
-// What every registered export format promises, over the registry.
+// What every export format that holds any scheme promises; the others: format_matrix_test.cpp.
 #include <nlohmann/json.hpp>
 
-#include "tests/export/toy_source.h"
+#include "tests/export/packed_source.h"
 #include "trainer/export/certify.h"
 #include "trainer/export/tensors.h"
 #include "trainer/io/json.h"
@@ -93,17 +93,9 @@ TEST_P(FormatContract, AnotherRunIsFoundOutByTensorAndFirstElement) {
   EXPECT_HAS(mismatches[2], "norm.weight: is not in the checkpoint");
 }
 
-/// Those that write a Hugging Face folder and take any names and grids.
-std::vector<std::string> folder_formats() {
-  std::vector<std::string> names = formats().names();
-  std::erase_if(names,
-                [](const auto& name) { return formats().make_default(name)->is_complete(); });
-  return names;
-}
-
 INSTANTIATE_TEST_SUITE_P(EveryFormat,
                          FormatContract,
-                         ::testing::ValuesIn(folder_formats()),
+                         ::testing::ValuesIn(tests::formats_of_any_scheme()),
                          [](const auto& one) { return one.param; });
 
 }  // namespace

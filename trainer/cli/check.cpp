@@ -4,8 +4,10 @@
 
 #include "trainer/cli/command.h"
 #include "trainer/cli/plan_table.h"
+#include "trainer/export/format.h"
 #include "trainer/model/adapters.h"
 #include "trainer/model/quantizers.h"
+#include "trainer/run/deliver.h"
 #include "trainer/run/rank_checks.h"
 #include "trainer/run/session.h"
 
@@ -75,6 +77,19 @@ void print_activations(const run::Session& session, std::ostream& out) {
         << count << ")\n";
 }
 
+/// A line for each export format: whether it holds exactly what is going to be trained.
+void print_exports(recipes::Recipe& recipe, const run::Session& session, std::ostream& out) {
+  const exporter::Prospect prospect = run::prospect_of(recipe, session);
+  recipes::Section section = recipe.section("export");
+  const std::string chosen = section.has("format") ? section.choose("format") : "";
+  for (const std::string& name : exporter::formats().names()) {
+    const auto format = name == chosen ? exporter::formats().build(section, "format")
+                                       : exporter::formats().make_default(name);
+    const auto why = format->why_not(prospect);
+    out << "export " << name << ": " << (why ? "not exactly: " + *why : "exact") << "\n";
+  }
+}
+
 void fill_inputs(const quant::ActPlan& plan, std::vector<PlannedMatrix>& matrices) {
   if (plan.empty())
     return;
@@ -108,6 +123,7 @@ int run_check(const Invocation& typed, Streams streams) {
                    "their place\n";
   print_activations(session, streams.out);
   print_adapters(session, streams.out);
+  print_exports(recipe, session, streams.out);
   streams.out << "\ndata: " << samples.tokens() << " tokens, " << samples.size() << " samples of "
               << (s.train.steps > 0 ? s.train.seq_len : s.blockwise_seq_len()) << "\n";
   if (s.train.steps > 0)
@@ -124,8 +140,9 @@ Command check_command() {
   command.usage = "RECIPE [key=value]...";
   command.summary = "builds what a recipe says, without training, and shows it";
   command.details =
-      "Prints the recipe with every default, a table of what happens to each weight matrix, and\n"
-      "how much data there is. Finds the mistakes that training would find.";
+      "Prints the recipe with every default, a table of what happens to each weight matrix, which\n"
+      "export formats hold the result exactly and why others do not, and how much data there is.\n"
+      "Finds the mistakes that training would find.";
   command.example = "check recipes/quickstart.toml --samples 2";
   command.recipes = {1, 8};
   command.flags = {{"samples", "N", "also prints the first N training samples and their loss mask"},

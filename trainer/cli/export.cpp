@@ -48,8 +48,10 @@ Command export_command() {
   command.summary = "writes a checkpoint or run in another layout";
   command.details =
       "dense: de-quantised weights in a Hugging Face folder; sterna (the default): packed codes,\n"
-      "scales and scheme. Weights that are not quantized keep their bits where a small type holds\n"
-      "them exactly. `sterna list export_format` shows the settings.";
+      "scales and scheme; compressed-tensors, gptq, hf-bitnet: packed integers as other programs\n"
+      "load them, codes and scales as trained, or refused by the tensor's name. Weights that are\n"
+      "not quantized keep their bits where a small type holds them exactly.\n"
+      "`sterna list export_format` shows the settings.";
   command.example = "export tests/golden/tiny_llama --format dense --out build/dense --dtype fp32";
   command.paths = {1, 1};
   command.flags = {{"format", "NAME", format_names()},

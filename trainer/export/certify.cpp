@@ -18,6 +18,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+/// Begins the storage of codes in a container that is not the scheme's own.
+constexpr const char* kCodesIn = "codes in ";
+
 std::string hash_of(const at::Tensor& tensor) {
   const at::Tensor t = tensor.contiguous();
   return io::sha256_hex({static_cast<const std::byte*>(t.const_data_ptr()), t.nbytes()});
@@ -64,8 +67,13 @@ class Comparison {
     try {
       const ReadBack found = format->read(folder_);
       // First: it concerns the whole model, and the list of differences may be cut.
-      if (format->activations() == KeepsActivations::kYes)
-        activations = compare_activations(found.weights.activations);
+      const model::Activations& got = found.weights.activations;
+      // Where only some are stored, those that lack were left out because somebody said so.
+      const bool both = !got.recipe.empty() && !source_.weights.activations.recipe.empty();
+      if (format->activations() == KeepsActivations::kYes || both)
+        activations = compare_activations(got);
+      else if (!got.recipe.empty())
+        activations = got.recipe;
       compare(found);
     } catch (const recipes::UserError& error) {
       report(error.what());
@@ -166,9 +174,12 @@ class Comparison {
     const std::string& storage = found.storage.at(name);
     json& entry = tensors_[name];
     entry["storage"] = storage;
-    if (storage == "codes") {
+    const bool as_numbers = storage.starts_with(kCodesIn);
+    if (storage == "codes" || as_numbers) {
       ++with_codes_;
-      if (!trained.codes)
+      if (trained.codes && as_numbers)
+        compare_numbers(name, *trained.codes, found.weights.encoded.at(name), entry);
+      else if (!trained.codes)
         report("tensor " + name + ": has codes that the checkpoint does not have");
       else
         compare_codes(name, *trained.codes, found.weights.encoded.at(name), entry);
@@ -180,13 +191,38 @@ class Comparison {
     } else {
       report("tensor " + name + ": stored as " + storage + ", which exports do not use");
     }
-    if (storage != "codes")
+    if (storage != "codes" && !as_numbers)
       entry["weight_sha256"] = hash_of(got);
     const double difference = expected.sizes() != got.sizes() || got.numel() == 0
                                   ? 0
                                   : (expected - got).abs().max().item<double>();
     entry["max_abs_dw"] = difference;
     max_abs_dw_ = std::max(max_abs_dw_, difference);
+  }
+
+  /// Codes and scales as numbers, whatever container and type hold them; one scale for all may be
+  /// written once a row.
+  void compare_numbers(const std::string& name,
+                       const quant::Encoded& a,
+                       const quant::Encoded& b,
+                       json& entry) {
+    if (a.grid != b.grid || a.zeros.defined() != b.zeros.defined() ||
+        (!a.zeros.defined() && a.offset != b.offset))
+      return report("tensor " + name + ": its grid is not the one it was trained with");
+    // Unsigned codes count from where their container begins.
+    const int64_t shift = a.zeros.defined() ? b.code_min - a.code_min : 0;
+    same(name, "codes", a.codes.add(shift).to(at::kChar), b.codes);
+    same(name, "scales", spread(a.scales, b.scales), b.scales);
+    if (a.zeros.defined())
+      same(name, "zeros", spread(a.zeros.add(shift), b.zeros), b.zeros);
+    entry["codes_sha256"] = hash_of(b.codes);
+    entry["scales_sha256"] = hash_of(b.scales);
+    if (b.zeros.defined())
+      entry["zeros_sha256"] = hash_of(b.zeros);
+  }
+
+  static at::Tensor spread(const at::Tensor& from, const at::Tensor& like) {
+    return from.numel() == 1 ? from.expand(like.sizes()) : from;
   }
 
   void compare_codes(const std::string& name,

@@ -133,6 +133,8 @@ void write_config(const ExportSource& source, const std::string& dtype, const fs
   config["torch_dtype"] = dtype;
   config["dtype"] = dtype;
   config["tie_word_embeddings"] = source.config.tied;
+  if (fs::exists(folder / "config.json"))  // what the layout has to say there
+    config.update(io::read_json(folder / "config.json"));
   io::write_atomically(folder / "config.json", config.dump(2) + "\n");
 
   json generation = {{"bos_token_id", bos_of(source.config)},

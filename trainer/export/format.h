@@ -2,10 +2,12 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "recipes/registry.h"
+#include "trainer/export/prospect.h"
 #include "trainer/export/source.h"
 
 namespace sterna::exporter {
@@ -13,12 +15,15 @@ namespace sterna::exporter {
 /// What a reader of an export gets.
 struct ReadBack {
   model::Weights weights;
-  std::map<std::string, std::string> storage;  ///< "codes", "q8_0", "BF16", ... by tensor name
+  /// By tensor name: "codes", the scheme as it was trained; "codes in 4 bits", the same numbers in
+  /// another container; "q8_0", "BF16", ...
+  std::map<std::string, std::string> storage;
 };
 
 /// What a layout does with activation quantizers.
 enum class KeepsActivations {
   kYes,      ///< stores them: who loads the export computes as training did
+  kSome,     ///< stores those that it has words for; why_not() and write() tell which it has not
   kDropped,  ///< leaves them out, as its settings ask
   kRefused,  ///< has no place for them, and nobody said that they may be left out
 };
@@ -28,9 +33,18 @@ class Format {
  public:
   virtual ~Format() = default;
 
-  /// Adds the files of the weights to `folder`, which exists.
+  /// Adds the files of the weights to `folder`, which exists. What it leaves there as config.json
+  /// is added to the model's configuration.
   /// @throws recipes::UserError  where the layout cannot hold the weights, naming the tensor
   virtual void write(const ExportSource& source, const std::filesystem::path& folder) const = 0;
+
+  /// Why the layout cannot hold exactly what a recipe is going to train, beginning with the tensor
+  /// or the setting that stands in the way, and what to do; nothing where it can. Whether the
+  /// values fit as well (scales beyond a small type's range, say) write() sees.
+  virtual std::optional<std::string> why_not(const Prospect& prospect) const;
+
+  /// True where write() refuses what why_not() objects to; else it rounds, as it declares.
+  virtual bool refuses_inexact() const { return false; }
 
   /// False where the layout stores codes, which a quantized weight has lost once an adapter is
   /// merged into it.

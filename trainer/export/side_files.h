@@ -8,7 +8,8 @@
 namespace sterna::exporter {
 
 /// Writes config.json and generation_config.json: the source's own where its folder has them, with
-/// dtype and tying corrected, else made from the decoder's description.
+/// dtype and tying corrected, else made from the decoder's description; with what a config.json in
+/// the folder says already.
 /// @param dtype  "bfloat16", "float16" or "float32"
 /// @throws recipes::UserError  where the description says what a Hugging Face config cannot
 void write_config(const ExportSource& source,

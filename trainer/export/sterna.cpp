@@ -67,16 +67,6 @@ json add_codes(const std::string& name, const quant::Encoded& e, io::Safetensors
   return entry;
 }
 
-/// The smallest type that holds `w` exactly; else fp32 for vectors (norms, biases: they are
-/// small) and `fallback` for matrices.
-at::ScalarType plain_dtype(const at::Tensor& w, at::ScalarType fallback) {
-  for (const at::ScalarType dtype : {at::kBFloat16, at::kHalf}) {
-    if (same_bits(w.to(dtype).to(at::kFloat), w))
-      return dtype;
-  }
-  return w.dim() < 2 ? at::kFloat : fallback;
-}
-
 class Sterna final : public Format {
  public:
   struct Config {
@@ -137,7 +127,7 @@ class Sterna final : public Format {
       put(file, name + ".q8_0", *blocks);
       return {{"storage", "q8_0"}, {"shape", tensor.sizes().vec()}};
     }
-    put(file, name, round_to(tensor, plain_dtype(tensor, dtype_), name));
+    put(file, name, round_to(tensor, exact_dtype(tensor, dtype_), name));
     return {{"storage", "plain"}};
   }
 

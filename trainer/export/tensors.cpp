@@ -16,6 +16,10 @@ io::Dtype file_dtype(at::ScalarType dtype) {
       return io::Dtype::kBF16;
     case at::kFloat:
       return io::Dtype::kF32;
+    case at::kInt:
+      return io::Dtype::kI32;
+    case at::kLong:
+      return io::Dtype::kI64;
     default:
       break;
   }
@@ -42,6 +46,14 @@ bool same_bits(const at::Tensor& a, const at::Tensor& b) {
     return false;
   const at::Tensor x = a.contiguous(), y = b.contiguous();
   return x.nbytes() == 0 || std::memcmp(x.const_data_ptr(), y.const_data_ptr(), x.nbytes()) == 0;
+}
+
+at::ScalarType exact_dtype(const at::Tensor& w, at::ScalarType fallback) {
+  for (const at::ScalarType dtype : {at::kBFloat16, at::kHalf}) {
+    if (same_bits(w.to(dtype).to(at::kFloat), w))
+      return dtype;
+  }
+  return w.dim() < 2 ? at::kFloat : fallback;
 }
 
 void put(io::SafetensorsStream& file, const std::string& name, const at::Tensor& tensor) {

@@ -11,7 +11,7 @@
 
 namespace sterna::exporter {
 
-/// Safetensors spelling of a float type or byte.
+/// Safetensors spelling of a float type, byte, int32 or int64.
 io::Dtype file_dtype(at::ScalarType dtype);
 
 /// `w` rounded once to `dtype`. @throws recipes::UserError  naming the tensor, where a finite value
@@ -23,6 +23,10 @@ at::Tensor after_rounding(const at::Tensor& w, const std::string& storage);
 
 /// True where both hold the same bits.
 bool same_bits(const at::Tensor& a, const at::Tensor& b);
+
+/// The smallest type that holds `w` exactly; else fp32 for vectors (norms, biases: they are small)
+/// and `fallback` for matrices.
+at::ScalarType exact_dtype(const at::Tensor& w, at::ScalarType fallback);
 
 /// A tensor on its way into a safetensors file; nothing of its memory is kept.
 void put(io::SafetensorsStream& file, const std::string& name, const at::Tensor& tensor);

@@ -1,5 +1,7 @@
 #include "trainer/run/deliver.h"
 
+#include <sstream>
+
 #include <nlohmann/json.hpp>
 
 #include "trainer/data/eval_text.h"
@@ -8,6 +10,7 @@
 #include "trainer/export/export.h"
 #include "trainer/io/atomic_file.h"
 #include "trainer/model/same_tokens.h"
+#include "trainer/run/session.h"
 #include "trainer/run/signals.h"
 
 namespace sterna::run {
@@ -106,6 +109,15 @@ double divergence(const VerifyConfig& config,
   const model::Decoder expected = model::load_decoder(reference, at::kFloat);
   const model::Decoder found = model::load_decoder(checkpoint, at::kFloat);
   return eval::evaluate(found, ids, windows_of(config), &expected).divergence->mean;
+}
+
+exporter::Prospect prospect_of(const recipes::Recipe& recipe, const Session& session) {
+  std::ostringstream resolved;
+  recipe.write(resolved);
+  exporter::Prospect prospect = exporter::prospect_of(
+      session.source.config, session.plan, model::act_recipe(resolved.str(), "recipe"));
+  prospect.merged = !session.adapters.empty();
+  return prospect;
 }
 
 Delivery deliver(recipes::Recipe& recipe, const fs::path& run_folder, const fs::path& checkpoint) {

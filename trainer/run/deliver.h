@@ -11,6 +11,8 @@
 
 namespace sterna::run {
 
+struct Session;
+
 /// An export that was written, read back from the disk and found to be what was trained.
 struct Delivery {
   std::filesystem::path folder;
@@ -41,5 +43,9 @@ double divergence(const VerifyConfig& config,
                   const std::vector<int32_t>& ids,
                   const model::CheckpointInfo& checkpoint,
                   const model::CheckpointInfo& reference);
+
+/// What a recipe is going to train, as far as export formats are concerned.
+/// @param recipe  that the session was opened with
+exporter::Prospect prospect_of(const recipes::Recipe& recipe, const Session& session);
 
 }  // namespace sterna::run

@@ -25,6 +25,9 @@ void require_delivery(recipes::Recipe& recipe, const Session& session) {
     recipe.section("export").fail("format", exporter::kNoMerged);
   if (!session.activations.empty() && format->activations() == exporter::KeepsActivations::kRefused)
     recipe.section("export").fail("format", exporter::kNoActivations);
+  if (format->refuses_inexact())
+    if (const auto why = format->why_not(prospect_of(recipe, session)))
+      recipe.section("export").fail("format", *why);
   const auto wanted = recipe.section("verify").read<VerifyConfig>();
   recipes::blame_on(recipe.section("verify"), "text", [&] {
     return read_verify_ids(wanted, *session.tokenizer, session.source.config);
