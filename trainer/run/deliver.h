@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "recipes/recipe.h"
+#include "trainer/export/prospect.h"
 #include "trainer/model/load.h"
 #include "trainer/run/config.h"
 #include "trainer/text/tokenizer.h"
