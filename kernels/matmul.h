@@ -3,9 +3,12 @@
 #include <cstdint>
 
 #include "kernels/cpu.h"
+#include "kernels/gpu_matrix.h"
 #include "kernels/packed_matrix.h"
 #include "kernels/quantize_rows.h"
 #include "kernels/status.h"
+
+struct CUstream_st;
 
 namespace sterna::kernels {
 
@@ -56,5 +59,20 @@ Status matmul_a16(const PackedMatrix& w,
 /// The definition: the sum in double, in order, rounded once.
 Status matmul_a16_reference(
     const PackedMatrix& w, int64_t m, const float* x, const OutputRange& range, float* y);
+
+/// matmul_a8 of all outputs on the GPU, the same bits; present where STERNA_HAS_CUDA_KERNELS is
+/// defined, as are those below. Every pointer is a device pointer; returns when the launches are
+/// queued on `stream`, without allocating: a CUDA graph may capture it.
+///
+/// @param x  codes aligned to 16 bytes
+/// @return   kUnsupported also for pointers of other alignment
+Status matmul_a8_cuda(const GpuMatrix& w, const QuantizedRows& x, float* y, CUstream_st* stream);
+
+/// y = x W^T for bf16 activations, added up in fp32. Tensor cores, which more than four tokens run
+/// on, cut what they add up where processors round it: |y - exact| <= (K + 4) 2^-22 sum |w x|.
+///
+/// @param x  bf16 [M, K], aligned to 16 bytes
+/// @param y  fp32 [M, N]
+Status matmul_a16_cuda(const GpuMatrix& w, int64_t m, const Bf16* x, float* y, CUstream_st* stream);
 
 }  // namespace sterna::kernels

@@ -8,6 +8,8 @@
 #include "kernels/norm.h"
 #include "kernels/status.h"
 
+struct CUstream_st;
+
 namespace sterna::kernels {
 
 /// Bytes between rows of int8 activations: an odd number of cache lines, so that rows do not fall
@@ -70,5 +72,18 @@ Status rms_norm_quantize_rows(const QuantizedRows& rows,
                               const RowRule& rule,
                               const QuantizedBuffers& out,
                               CpuLevel level = cpu_level());
+
+/// quantize_rows by the rule on the GPU, the same bits; present where STERNA_HAS_CUDA_KERNELS is
+/// defined. Every pointer is a device pointer; returns when the launch is queued on `stream`.
+Status quantize_rows_cuda(const QuantizedRows& rows,
+                          const float* x,
+                          const RowRule& rule,
+                          const QuantizedBuffers& out,
+                          CUstream_st* stream);
+Status quantize_rows_cuda(const QuantizedRows& rows,
+                          const Bf16* x,
+                          const RowRule& rule,
+                          const QuantizedBuffers& out,
+                          CUstream_st* stream);
 
 }  // namespace sterna::kernels
