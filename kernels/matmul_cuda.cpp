@@ -23,7 +23,7 @@ Status check(const GpuMatrix& w, int64_t m, const void* x) {
 Status matmul_a8_cuda(const GpuMatrix& w, const QuantizedRows& x, float* y, CUstream_st* stream) {
   if (x.k != w.k || x.group != w.group)
     return Status::kInvalidShape;
-  if (w.format == CodeFormat::kTable)
+  if (w.format == CodeFormat::kTable || x.planes != 1)
     return Status::kUnsupported;
   const Status status = check(w, x.m, x.codes);
   if (status != Status::kOk || x.m == 0 || w.n == 0)
