@@ -140,7 +140,7 @@ Command eval_command() {
       "Activations are rounded as the checkpoint says; an [act] of the recipe stands in for that:\n"
       "act.input=per_token act.key=none ...\n"
       "Of an export in layout sterna the codes themselves are multiplied, each block's read from\n"
-      "the file when it computes: the model may be larger than memory.";
+      "the file when it computes.";
   command.example =
       "eval ~/.cache/sterna/models/SmolLM2-135M-Instruct.Q4_1.gguf eval.text=README.md "
       "eval.window=256 eval.max_windows=2";

@@ -14,7 +14,7 @@ enum class WeightForm {
   kDequantized,  ///< decoded into the compute dtype
   kPacked,       ///< as integers, multiplied as they lie (quant/panels.h)
   kStreamed,     ///< likewise, but those of a block are read from the file whenever it computes,
-                 ///< and forgotten behind it: a model may be larger than memory
+                 ///< and forgotten behind it
 };
 
 /// What became of them, by name. Of a streamed model complete after the first forward pass.
