@@ -12,10 +12,11 @@ namespace sterna::quant {
 /// which only the answers are wanted. As the adapter of a Linear whose weight is empty [0, K] it is
 /// all of the product; nothing is differentiable.
 ///
-/// What it gives is y = x W^T with W = decode() of what was packed, bit for bit, and sums of
-/// floats; or, where the layer rounds its inputs to 8-bit integers of one scale a token, exact
-/// integer sums of the codes of both (contracts: sum over groups of float(integer sum) times
-/// (weight scale times activation scale)). Neither depends on the number of threads.
+/// What it gives is y = x W^T with W = decode() of what was packed, bit for bit, within the bounds
+/// of kernels/matmul.h's matmul_a16; or, where the layer rounds its inputs to 8-bit integers of one
+/// scale a token, exact integer sums of the codes of both (contracts: sum over groups of
+/// float(integer sum) times (weight scale times activation scale)). Neither depends on the number
+/// of threads.
 class Panels final : public Adapter {
  public:
   /// Null where the kernels hold no such codes: these must be decoded.

@@ -12,12 +12,12 @@ namespace {
 const std::map<std::string, std::string> kFrozen{
     {"bench", "--conformance --json FILE"},
     {"check", "--samples N --world N"},
-    {"eval", "--json FILE"},
+    {"eval", "--json FILE --weights FORM"},
     {"export", "--format NAME --out DIR --dtype TYPE"},
     {"generate",
      "--prompt TEXT --chat --prompts FILE --as KEY --sequences N --out FILE --max-new N "
      "--temperature T "
-     "--top-p P --seed S --dtype D"},
+     "--top-p P --seed S --dtype D --weights FORM"},
     {"list", ""},
     {"plan", "--world N --gpu NAME --simulate A..B --json FILE"},
     {"quantize", "--out DIR"},

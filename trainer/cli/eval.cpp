@@ -8,6 +8,7 @@
 #include "quant/scale.h"
 #include "recipes/blame.h"
 #include "trainer/cli/checkpoint.h"
+#include "trainer/cli/heap.h"
 #include "trainer/eval/texts.h"
 #include "trainer/io/atomic_file.h"
 #include "trainer/model/same_tokens.h"
@@ -82,6 +83,8 @@ void write_json(io::AtomicFile& file, const std::vector<nlohmann::ordered_json>&
 
 int run_eval(const Invocation& typed, Streams streams) {
   const model::WeightForm form = read_weight_form(typed, model::WeightForm::kStreamed);
+  if (form == model::WeightForm::kStreamed)
+    return_large_blocks();  // each block's weights come and go
   recipes::Recipe recipe = open_recipe(typed);
   const eval::EvalConfig config = read_config(recipe);
   const Job job =
@@ -140,7 +143,7 @@ Command eval_command() {
       "Activations are rounded as the checkpoint says; an [act] of the recipe stands in for that:\n"
       "act.input=per_token act.key=none ...\n"
       "Of an export in layout sterna the codes themselves are multiplied, each block's read from\n"
-      "the file when it computes.";
+      "the file when it computes: the model may be larger than memory.";
   command.example =
       "eval ~/.cache/sterna/models/SmolLM2-135M-Instruct.Q4_1.gguf eval.text=README.md "
       "eval.window=256 eval.max_windows=2";

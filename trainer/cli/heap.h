@@ -10,7 +10,8 @@ void keep_freed_memory();
 
 /// Takes that back for what is large: it goes back to the system, or to the next tensor of its size
 /// (block_cache.h), as it is freed, and the heap does not grow ahead. Ranks that share a model out
-/// fill and free buffers of many sizes, between which it would keep holes (docs/planning.md).
+/// fill and free buffers of many sizes, between which it would keep holes (docs/planning.md); so
+/// does an evaluation that streams its weights.
 void return_large_blocks();
 
 }  // namespace sterna::cli
