@@ -39,7 +39,7 @@ const GgufCase kGgufCases[] = {
     {"llama_q2_k_zeros", "llama512", "{ name = 'minmax_asym', bits = 2 }", "Q2_K"},
     {"llama_q4_k", "llama512", "{ name = 'minmax_asym', bits = 4 }", "Q4_K"},
     {"llama_q4_0", "llama512", "{ name = 'minmax_sym', bits = 4, group = 32 }", "Q4_0"},
-    {"llama_q5_0", "llama512", "{ name = 'dint', bits = 4 }", "Q5_0"},
+    {"llama_q5_0", "llama512", "{ name = 'dint', bits = 3 }", "Q5_0"},
     {"llama_q8_0", "llama512", "{ name = 'minmax_sym', bits = 8 }", "Q8_0"},
     {"qwen2_q4_0", "qwen2", "{ name = 'minmax_sym', bits = 4, group = 32 }", "Q4_0"},
     {"qwen3_q8_0", "qwen3", "{ name = 'minmax_sym', bits = 8 }", "Q8_0"},

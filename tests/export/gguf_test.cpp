@@ -74,14 +74,14 @@ TEST(GgufTypes, AreTheSmallestThatHoldTheGrid) {
       {R"({ name = "seq", bits = 2 })", 512, Dtype::kQ2_K},
       {R"({ name = "seq", bits = 2 })", 576, Dtype::kQ4_0},
       {R"({ name = "balanced2" })", 512, Dtype::kQ2_K},
-      {R"({ name = "minmax_asym", bits = 2 })", 512, Dtype::kQ2_K},
-      {R"({ name = "minmax_asym", bits = 4 })", 512, Dtype::kQ4_K},
+      {R"({ name = "minmax_asym", bits = 2, group = 0 })", 512, Dtype::kQ2_K},
+      {R"({ name = "minmax_asym", bits = 4, group = 0 })", 512, Dtype::kQ4_K},
       {R"({ name = "minmax_asym", bits = 4, group = 32 })", 512, Dtype::kQ5_0, false},
       {R"({ name = "minmax_sym", bits = 4, group = 32 })", 96, Dtype::kQ4_0},
       {R"({ name = "minmax_sym", bits = 4, group = 128 })", 512, Dtype::kQ4_0},
       {R"({ name = "minmax_sym", bits = 8 })", 96, Dtype::kQ8_0},
-      {R"({ name = "dint", bits = 4 })", 96, Dtype::kQ5_0},
-      {R"({ name = "dint", bits = 3 })", 96, Dtype::kQ4_0},
+      {R"({ name = "dint", bits = 4 })", 96, Dtype::kQ8_0, false},
+      {R"({ name = "dint", bits = 3 })", 96, Dtype::kQ5_0, false},
       {R"({ name = "lsq", bits = 2, group = 64 })", 512, Dtype::kQ2_0},
   };
   for (const SchemeCase& c : cases) {
@@ -136,25 +136,34 @@ TEST(GgufTypes, AreRefusedWithTheReasonForEach) {
     return message_of<recipes::UserError>([&] { codes_to_gguf("layer.w", e, Dtype::kTQ2_0); });
   };
   const at::Tensor w = heavy_weight(4, 96);
-  EXPECT_HAS(refusal(encoded_by(R"({ name = "nf", bits = 4 })", w)), "no multiples of half a step");
-  EXPECT_HAS(refusal(encoded_by(R"({ name = "nf", bits = 4 })", w)), "tensor 'layer.w'");
-  EXPECT_HAS(refusal(encoded_by(R"({ name = "nf3_sided" })", w)), "a scale of their own");
-  EXPECT_HAS(refusal(encoded_by(R"({ name = "dkm", bits = 3 })", w)), "sterna");
+  EXPECT_HAS(refusal(encoded_by(R"({ name = "nf", bits = 4, group = 32 })", w)),
+             "no multiples of half a step");
+  EXPECT_HAS(refusal(encoded_by(R"({ name = "nf", bits = 4, group = 32 })", w)),
+             "tensor 'layer.w'");
+  EXPECT_HAS(refusal(encoded_by(R"({ name = "nf3_sided", group = 32 })", w)),
+             "a scale of their own");
   const std::string fp32 =
       refusal(encoded_by(R"({ name = "twn", scale_dtype = "fp32" })", heavy_weight(4, 512)));
   EXPECT_HAS(fp32, "no half-precision numbers");
   EXPECT_HAS(fp32, "scale_dtype = \"bf16\"");
-  const std::string odd =
-      refusal(encoded_by(R"({ name = "minmax_sym", bits = 4 })", heavy_weight(4, 40)));
-  EXPECT_HAS(odd, "Q4_0: 40 inputs are no multiple of 32");
-  EXPECT_HAS(odd, "F16, BF16");
+  EXPECT_HAS(fp32, "export it as \"sterna\"");
+}
+
+TEST(GgufTypes, AreF16WhereNoBlockFitsTheShapeAndF16IsExact) {
+  const quant::Encoded e =
+      encoded_by(R"({ name = "minmax_sym", bits = 4, group = 0 })", heavy_weight(4, 40));
+  const GgufTensor tensor = codes_to_gguf("w", e, Dtype::kTQ2_0);
+  EXPECT_EQ(tensor.dtype, Dtype::kF16);
+  ASSERT_EQ(tensor.fallbacks.size(), 4U);
+  EXPECT_EQ(tensor.fallbacks.front(), "Q4_0: 40 inputs are no multiple of 32");
+  expect_exact(tensor, e, "40");
 }
 
 /// The matrix of issue and specification: nothing in between.
 TEST(GgufTypes, HoldEveryRegisteredSchemeExactlyOrRefuseIt) {
   int held = 0, refused = 0;
   for (const std::string& name : quant::quantizers().names()) {
-    for (const int64_t k : {512, 192, 96}) {
+    for (const int64_t k : {512, 384, 128}) {
       const at::Tensor w = heavy_weight(5, k);
       const auto quantizer = quant::quantizers().make_default(name);
       quantizer->init(w);
@@ -312,13 +321,15 @@ TEST_F(GgufFile, KeepsTheScoresOfASentencePieceVocabularyInTheOrderOfItsMerges) 
 }
 
 TEST_F(GgufFile, OfAnotherGgufKeepsTheVocabulary) {
-  const auto golden = tests::source_dir() / "tests/golden/tiny_llama.gguf";
-  const ExportSource llama = read_source(model::inspect(golden));
-  export_folder(llama, *tests::make_format("gguf", "fp32"), folder_ / "out");
-  const auto before = io::open_gguf(golden);
+  export_folder(source("qwen2"), *tests::make_format("gguf", "fp32"), folder_ / "first");
+  const auto first = folder_ / "first/model.gguf";
+  const ExportSource again = read_source(model::inspect(first));
+  export_folder(again, *tests::make_format("gguf", "fp32"), folder_ / "out");
+  const auto before = io::open_gguf(first);
   const auto after = io::open_gguf(folder_ / "out/model.gguf");
+  EXPECT_FALSE(before->texts("tokenizer.ggml.tokens").empty());
   EXPECT_EQ(after->texts("tokenizer.ggml.tokens"), before->texts("tokenizer.ggml.tokens"));
-  EXPECT_EQ(certify(folder_ / "out", llama).mismatches, std::vector<std::string>{});
+  EXPECT_EQ(certify(folder_ / "out", again).mismatches, std::vector<std::string>{});
 }
 
 TEST_F(GgufFile, OfSomeoneElsesCodesIsRefused) {

@@ -85,7 +85,7 @@ inline exporter::ExportSource source_for(const std::string& format,
   write_tiny_model(folder, packable_model());
   return planned_source(folder,
                         "[quant]\nweight = { name = \"absmean\", group = -1 }\n",
-                        format == "gptq" ? "" : kInt8Tokens);
+                        format == "gptq" || format == "gguf" ? "" : kInt8Tokens);
 }
 
 }  // namespace sterna::tests

@@ -48,7 +48,7 @@ std::unique_ptr<Format> format_of(const fs::path& folder, std::string& name) {
     }
   }
   throw recipes::UserError(folder.string() +
-                           ": holds neither sterna.json nor model.safetensors, so it is no export; "
+                           ": holds none of sterna.json, model.safetensors and model.gguf, so it is no export; "
                            "give the folder that `sterna export` or a run's export made");
 }
 

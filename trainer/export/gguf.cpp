@@ -170,6 +170,21 @@ class GgufFormat final : public Format {
     GgufFileWriter(source, folder, ternary_, dtype_).run();
   }
 
+  std::optional<std::string> why_not(const Prospect& prospect) const override {
+    if (const std::string why = why_no_gguf(prospect.config); !why.empty())
+      return why;
+    try {
+      for (const Prospect::Matrix& matrix : prospect.matrices)
+        if (matrix.scheme)
+          codes_to_gguf(matrix.tensor, *matrix.scheme, ternary_);
+    } catch (const recipes::UserError& error) {
+      return error.what();
+    }
+    return Format::why_not(prospect);
+  }
+
+  bool refuses_inexact() const override { return true; }
+
   bool holds_merged() const override { return false; }
 
   bool is_complete() const override { return true; }

@@ -56,13 +56,14 @@ std::string count_steps(const quant::Encoded& e, StepCounts& out) {
     return "weights below zero have a scale of their own";
   Tensor n;
   if (e.grid == quant::Grid::kLevels) {
-    if (e.levels.dim() != 1)
-      return "groups have levels of their own";
     out.halves = !all_integers(e.levels);
     const Tensor levels = e.levels * (out.halves ? 2 : 1);
     if (!all_integers(levels))
       return "its levels are no multiples of half a step";
-    n = levels.index_select(0, (e.codes.to(at::kInt) - e.code_min).flatten()).view(e.codes.sizes());
+    Tensor at = e.codes.to(at::kInt) - e.code_min;
+    if (e.zeros.defined())  // which row of levels a group has
+      at += e.zeros.to(at::kInt).repeat_interleave(e.group, 1) * e.levels.size(-1);
+    n = levels.flatten().index_select(0, at.flatten()).view(e.codes.sizes());
   } else if (e.zeros.defined()) {
     if (!all_integers(e.zeros))
       return "its zero points are no integers";
@@ -99,10 +100,12 @@ bool has_block_mins(Dtype type) {
   return type == Dtype::kQ2_K || type == Dtype::kQ4_K;
 }
 
-void fit_range(Dtype type, const StepCounts& counts, BlockFit& fit) {
+// Whoever reads values alone would take a zero times a negative scale for -0, so codes must come
+// back.
+void fit_range(Dtype type, const quant::Encoded& e, const StepCounts& counts, BlockFit& fit) {
   const auto [least, most] = io::code_range(type);
   const bool plain = counts.least >= least && counts.most <= most;
-  fit.negated = !plain && -counts.most >= least && -counts.least <= most;
+  fit.negated = !plain && !e.zeros.defined() && -counts.most >= least && -counts.least <= most;
   fit.grid = plain || fit.negated;
   if (!fit.grid)
     fit.why = "it has " + steps_text(least, most) + " steps, the grid " +
@@ -137,7 +140,7 @@ BlockFit fit_type(Dtype type, const quant::Encoded& e, const StepCounts& counts)
   if (has_block_mins(type))
     fit_mins(type, e, counts, fit);
   else
-    fit_range(type, counts, fit);
+    fit_range(type, e, counts, fit);
   const auto block = static_cast<int64_t>(io::block_elements(type));
   const int64_t k = e.codes.size(1);
   if (!fit.grid)
@@ -194,7 +197,7 @@ std::optional<model::GgufScheme> gguf_scheme_of(Dtype type,
                                                 const BlockFit& fit,
                                                 const quant::Encoded& e,
                                                 const StepCounts& counts) {
-  if (e.zeros.defined() && !has_block_mins(type))
+  if (e.zeros.defined() && (!has_block_mins(type) || e.grid == quant::Grid::kLevels))
     return std::nullopt;
   model::GgufScheme scheme;
   scheme.grid = e;
