@@ -47,9 +47,10 @@ std::unique_ptr<Format> format_of(const fs::path& folder, std::string& name) {
       return format;
     }
   }
-  throw recipes::UserError(folder.string() +
-                           ": holds none of sterna.json, model.safetensors and model.gguf, so it is no export; "
-                           "give the folder that `sterna export` or a run's export made");
+  throw recipes::UserError(
+      folder.string() +
+      ": holds none of sterna.json, model.safetensors and model.gguf, so it is no export; "
+      "give the folder that `sterna export` or a run's export made");
 }
 
 /// Gathers differences while walking through an export.
