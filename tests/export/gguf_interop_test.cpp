@@ -15,6 +15,7 @@
 #include "trainer/io/gguf.h"
 #include "trainer/io/json.h"
 #include "trainer/io/safetensors.h"
+#include "trainer/model/gguf_codes.h"
 #include "trainer/text/tokenizer.h"
 
 namespace sterna::exporter {
@@ -36,15 +37,14 @@ const GgufCase kGgufCases[] = {
     {"llama_tq1_0", "llama512", "{ name = 'twn' }", "TQ1_0", "tq1_0"},
     {"llama_q2_0", "llama512", "{ name = 'twn', group = 64 }", "Q2_0"},
     {"llama_q2_k", "llama512", "{ name = 'seq', bits = 2 }", "Q2_K"},
-    {"llama_q2_k_zeros", "llama512", "{ name = 'minmax_asym', bits = 2 }", "Q2_K"},
-    {"llama_q4_k", "llama512", "{ name = 'minmax_asym', bits = 4 }", "Q4_K"},
+    {"llama_q2_k_zeros", "llama512", "{ name = 'minmax_asym', bits = 2, group = 0 }", "Q2_K"},
+    {"llama_q4_k", "llama512", "{ name = 'minmax_asym', bits = 4, group = 0 }", "Q4_K"},
     {"llama_q4_0", "llama512", "{ name = 'minmax_sym', bits = 4, group = 32 }", "Q4_0"},
     {"llama_q5_0", "llama512", "{ name = 'dint', bits = 3 }", "Q5_0"},
     {"llama_q8_0", "llama512", "{ name = 'minmax_sym', bits = 8 }", "Q8_0"},
     {"qwen2_q4_0", "qwen2", "{ name = 'minmax_sym', bits = 4, group = 32 }", "Q4_0"},
     {"qwen3_q8_0", "qwen3", "{ name = 'minmax_sym', bits = 8 }", "Q8_0"},
-    {"stories_q4_0", "stories260K", "{ name = 'minmax_sym', bits = 4, group = 32 }", "Q4_0"},
-    {"stories_q8_0", "stories260K", "{ name = 'minmax_sym', bits = 8 }", "Q8_0"},
+    {"stories_q2_0", "stories260K", "{ name = 'twn' }", "Q2_0", "q2_0"},
     {"smollm2_q4_0", "SmolLM2", "{ name = 'minmax_sym', bits = 4, group = 32 }", "Q4_0"},
     {"smollm2_q2_0", "SmolLM2", "{ name = 'twn', group = 64 }", "Q2_0"},
 };
@@ -67,7 +67,9 @@ class GgufReaders : public tests::Peers, public testing::WithParamInterface<Gguf
     bool seen = false;
     for (const io::TensorView& view : file->tensors())
       seen = seen || io::dtype_name(view.dtype) == GetParam().type;
-    EXPECT_TRUE(seen) << "no tensor is " << GetParam().type;
+    const auto fallbacks = file->texts(model::kGgufFallbacks);
+    EXPECT_TRUE(seen) << "no tensor is " << GetParam().type
+                      << (fallbacks.empty() ? "" : ": " + fallbacks.front());
   }
 
   void make_model() {
@@ -129,8 +131,9 @@ double nats_a_token(const model::Decoder& decoder, const std::vector<int32_t>& i
   return -log_p.narrow(1, 0, kWindow - 1).gather(-1, targets).mean().item<double>();
 }
 
-/// How far llama.cpp's rounding of activations to int8 may move the nats a token.
-constexpr double kInt8Effect = 0.02;
+/// How far llama.cpp's rounding of activations to int8 may move the nats a token, as a share. Up to
+/// 0.008 were seen, in a model that rounding to ternary had ruined; 0.003 in sound ones.
+constexpr double kInt8Effect = 0.01;
 
 TEST_P(GgufReaders, LlamaCppComputesOurPerplexityOnOurTokens) {
   const fs::path llama = recipes::cache_dir() / "peers-llama";
@@ -157,7 +160,7 @@ TEST_P(GgufReaders, LlamaCppComputesOurPerplexityOnOurTokens) {
   EXPECT_EQ(theirs["tokens"], ids.size());
   const model::Decoder decoder = model::load_decoder(model::inspect(folder_ / "out"), at::kFloat);
   const double nats = nats_a_token(decoder, ids);
-  EXPECT_NEAR(nats, theirs["nll"].get<double>(), kInt8Effect);
+  EXPECT_NEAR(nats, theirs["nll"].get<double>(), kInt8Effect * nats);
   std::cout << GetParam().name << ": " << nats << " nats a token, llama.cpp " << theirs["nll"]
             << "; it goes on: " << theirs["greedy"] << "\n";
 }
