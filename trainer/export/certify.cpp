@@ -18,9 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-/// Begins the storage of codes in a container that is not the scheme's own.
-constexpr const char* kCodesIn = "codes in ";
-
 std::string hash_of(const at::Tensor& tensor) {
   const at::Tensor t = tensor.contiguous();
   return io::sha256_hex({static_cast<const std::byte*>(t.const_data_ptr()), t.nbytes()});

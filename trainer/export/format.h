@@ -12,6 +12,9 @@
 
 namespace sterna::exporter {
 
+/// Begins a tensor's storage where its codes lie in a container that is not the scheme's own.
+inline constexpr const char* kCodesIn = "codes in ";
+
 /// What a reader of an export gets.
 struct ReadBack {
   model::Weights weights;

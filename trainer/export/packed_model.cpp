@@ -149,7 +149,7 @@ ReadBack PackedFormat::read(const fs::path& folder) const {
   for (const io::TensorView& view : file->tensors())
     back.storage[view.name] = io::dtype_name(view.dtype);
   for (const auto& [name, codes] : back.weights.encoded)
-    back.storage[name] = "codes in " + std::to_string(codes.bits) + " bits";
+    back.storage[name] = kCodesIn + std::to_string(codes.bits) + " bits";
   return back;
 }
 

@@ -1,6 +1,7 @@
 // A ternary matrix as transformers' BitNet layers have it: packed row r of R holds, two bits each,
 // the rows r, r + R, r + 2 R and r + 3 R of value + 1; one scale for all.
 #include "trainer/model/packed_matrix.h"
+#include "trainer/model/view_copy.h"
 
 namespace sterna::model {
 namespace {
@@ -27,7 +28,7 @@ class BitnetMatrix final : public PackedMatrix {
     e.bits = 2;
     e.code_min = -1;
     e.group = k_;
-    const Tensor scale = copy_of_part(*scale_);
+    const Tensor scale = copy_of(*scale_);
     e.scale_dtype = inverse_ ? at::kFloat : scale.scalar_type();
     e.scales = scale.to(at::kFloat).view({1, 1});
     if (inverse_)

@@ -1,6 +1,7 @@
 // A matrix of compressed-tensors' "pack-quantized": rows are little-endian bit streams in words of
 // 32 bits, zero points are packed likewise down the rows; W = (q - zero) * scale.
 #include "trainer/model/packed_matrix.h"
+#include "trainer/model/view_copy.h"
 
 namespace sterna::model {
 namespace {
@@ -36,14 +37,12 @@ class CtMatrix final : public PackedMatrix {
     e.bits = bits_;
     e.code_min = smallest_code(bits_, symmetric_);
     e.group = group_;
-    const Tensor scales = copy_of_part(*scales_);
+    const Tensor scales = copy_of(*scales_);
     e.scale_dtype = scales.scalar_type();
     e.scales = scales.to(at::kFloat);
     if (zeros_ != nullptr)
-      e.zeros = unpack_words(copy_of_part(*zeros_).t(), n_, bits_, e.code_min)
-                    .t()
-                    .to(at::kFloat)
-                    .contiguous();
+      e.zeros =
+          unpack_words(copy_of(*zeros_).t(), n_, bits_, e.code_min).t().to(at::kFloat).contiguous();
     return e;
   }
 
@@ -53,14 +52,14 @@ class CtMatrix final : public PackedMatrix {
     rows.shape[0] = count;
     rows.bytes =
         rows.bytes.subspan(static_cast<size_t>(first) * row, static_cast<size_t>(count) * row);
-    return unpack_words(copy_of_part(rows), k_, bits_, smallest_code(bits_, symmetric_));
+    return unpack_words(copy_of(rows), k_, bits_, smallest_code(bits_, symmetric_));
   }
 
  private:
   void read_shape() {
     const io::TensorView& view =
         parts_.need("weight_shape", {io::Dtype::kI64, io::Dtype::kI32}, {2});
-    const Tensor shape = copy_of_part(view).to(at::kLong);
+    const Tensor shape = copy_of(view).to(at::kLong);
     n_ = shape[0].item<int64_t>();
     k_ = shape[1].item<int64_t>();
     if (n_ < 1 || k_ < 1 || n_ > INT32_MAX || k_ > INT32_MAX)

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "trainer/model/packed_matrix.h"
+#include "trainer/model/view_copy.h"
 
 namespace sterna::model {
 namespace {
@@ -35,10 +36,10 @@ class GptqMatrix final : public PackedMatrix {
     e.bits = scheme_.bits;
     e.code_min = smallest_code(e.bits, scheme_.symmetric);
     e.group = group_;
-    const Tensor scales = copy_of_part(*scales_);
+    const Tensor scales = copy_of(*scales_);
     e.scale_dtype = scales.scalar_type();
     e.scales = scales.to(at::kFloat).t().contiguous();
-    Tensor zeros = unpack_words(copy_of_part(*zeros_), n_, e.bits, smallest_code(e.bits, false))
+    Tensor zeros = unpack_words(copy_of(*zeros_), n_, e.bits, smallest_code(e.bits, false))
                        .to(at::kFloat)
                        .add(less_one_ ? 1 : 0);
     if (scheme_.symmetric)
@@ -65,7 +66,7 @@ class GptqMatrix final : public PackedMatrix {
   void require_order() const {
     if (parts_.find("g_idx") == nullptr)
       return;
-    const Tensor order = copy_of_part(parts_.need("g_idx", {io::Dtype::kI32}, {k_}));
+    const Tensor order = copy_of(parts_.need("g_idx", {io::Dtype::kI32}, {k_}));
     if (!at::equal(order.to(at::kLong), at::arange(k_, at::kLong).floor_divide(group_)))
       parts_.refuse("g_idx", "inputs in another order (desc_act) are not read");
   }

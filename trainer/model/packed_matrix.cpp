@@ -1,29 +1,9 @@
 #include "trainer/model/packed_matrix.h"
 
-#include <cstring>
-
 #include "quant/pack.h"
 
 namespace sterna::model {
 namespace {
-
-at::ScalarType type_of_part(io::Dtype dtype) {
-  switch (dtype) {
-    case io::Dtype::kU8:
-      return at::kByte;
-    case io::Dtype::kF16:
-      return at::kHalf;
-    case io::Dtype::kBF16:
-      return at::kBFloat16;
-    case io::Dtype::kI64:
-      return at::kLong;
-    case io::Dtype::kI32:
-    case io::Dtype::kU32:
-      return at::kInt;
-    default:
-      return at::kFloat;
-  }
-}
 
 std::string sizes_text(const std::vector<int64_t>& shape) {
   std::string text;
@@ -76,14 +56,6 @@ std::vector<const io::TensorView*> ModuleParts::views() const {
   for (const auto& [part, view] : parts_)
     all.push_back(view);
   return all;
-}
-
-Tensor copy_of_part(const io::TensorView& view) {
-  Tensor tensor = at::empty(view.shape, type_of_part(view.dtype));
-  TORCH_CHECK(tensor.nbytes() == view.bytes.size(), view.name, ": a part of an unknown type");
-  if (!view.bytes.empty())
-    std::memcpy(tensor.mutable_data_ptr(), view.bytes.data(), view.bytes.size());
-  return tensor;
 }
 
 int64_t smallest_code(int64_t bits, bool symmetric) {

@@ -85,9 +85,6 @@ std::unique_ptr<WeightSource> open_packed_hf_weights(const std::filesystem::path
 
 // What the layouts have in common.
 
-/// A copy of a tensor of the file, in the dtype it has there (I32 for U32).
-Tensor copy_of_part(const io::TensorView& view);
-
 /// Smallest code of a layout's b bits.
 int64_t smallest_code(int64_t bits, bool symmetric);
 

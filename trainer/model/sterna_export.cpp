@@ -1,12 +1,11 @@
 #include "trainer/model/sterna_export.h"
 
-#include <cstring>
-
 #include "quant/pack.h"
 #include "trainer/io/mapped_file.h"
 #include "trainer/io/safetensors.h"
 #include "trainer/model/file_weights.h"
 #include "trainer/model/sterna_parts.h"
+#include "trainer/model/view_copy.h"
 
 namespace sterna::model {
 namespace {
@@ -14,26 +13,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kCodesAtOnce = int64_t{1} << 18;
-
-at::ScalarType scalar_type(io::Dtype dtype) {
-  switch (dtype) {
-    case io::Dtype::kU8:
-      return at::kByte;
-    case io::Dtype::kF16:
-      return at::kHalf;
-    case io::Dtype::kBF16:
-      return at::kBFloat16;
-    default:
-      return at::kFloat;
-  }
-}
-
-Tensor copy_of(const io::TensorView& view) {
-  Tensor tensor = at::empty(view.shape, scalar_type(view.dtype));
-  if (!view.bytes.empty())
-    std::memcpy(tensor.mutable_data_ptr(), view.bytes.data(), view.bytes.size());
-  return tensor;
-}
 
 /// Rows [first, first + count) of a matrix of bytes.
 Tensor rows_of(const io::TensorView& view, int64_t first, int64_t count) {
